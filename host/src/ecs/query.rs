@@ -1,0 +1,257 @@
+//! Queries: which entities have these components, for a script to loop over.
+//!
+//! ```lua
+//! for entity, transform, velocity in world:query("Transform", "Velocity", { without = "Dead" }) do
+//!     transform.translation += velocity.linear
+//! end
+//! ```
+//!
+//! A query is a list of entities, made at once: those that match then, in the order of the world's archetypes and,
+//! within one, of their rows. The same program meets the same order in each run. A loop skips the entities
+//! that are gone by the time it comes to them, or have lost one of the components that it yields. Between two
+//! of them it may block, spawn and despawn: it holds nothing of the world. A query may be looped over again,
+//! and `#query` counts what it found.
+//!
+//! Resources' entities are not found; entities with a disabling component only if the query names it.
+
+use super::bridge::{Bridge, bridge_of, finish, set_metatable};
+use super::component::Registry;
+use super::entity::any_text;
+use super::marshal;
+use super::nearest::did_you_mean;
+use super::value::{Value, ValueError};
+use bevy_ecs::component::ComponentId;
+use bevy_ecs::entity::Entity;
+use bevy_ecs::entity_disabling::DefaultQueryFilters;
+use bevy_ecs::resource::IS_RESOURCE;
+use bevy_ecs::world::World;
+use bluetick_scripting::Error;
+use bluetick_scripting::raw::*;
+use std::ffi::{c_int, c_void};
+use std::ptr;
+
+/// What entities must and must not have.
+#[derive(Default)]
+pub(super) struct Filter {
+    /// The components that the loop yields, by their numbers in the registry.
+    yields: Box<[u16]>,
+    with: Vec<ComponentId>,
+    without: Vec<ComponentId>,
+}
+
+impl Filter {
+    /// Understands the arguments of `world:query` and `world:count`: names, then perhaps options.
+    pub(super) fn parse(registry: &Registry, arguments: &[Value]) -> Result<Self, ValueError> {
+        let id = |number: u16| registry.components[usize::from(number)].id;
+        let named = |value: &Value| match value {
+            Value::String(name) => registry.component(name),
+            other => Err(ValueError::mismatch("the name of a component", other)),
+        };
+        let mut filter = Self::default();
+        let (names, options) = match arguments {
+            [names @ .., Value::Map(options)] => (names, options.as_slice()),
+            names => (names, &[][..]),
+        };
+        filter.yields = names.iter().map(named).collect::<Result<_, _>>()?;
+        filter.with = filter.yields.iter().copied().map(id).collect();
+        for (key, value) in options {
+            let list = match value {
+                Value::List(list) => list.as_slice(),
+                name => std::slice::from_ref(name),
+            };
+            let ids = list.iter().map(|name| named(name).map(id));
+            match key {
+                Value::String(key) if key == "with" => {
+                    filter.with.extend(ids.collect::<Result<Vec<_>, _>>().map_err(|e| e.within("with"))?);
+                }
+                Value::String(key) if key == "without" => {
+                    filter
+                        .without
+                        .extend(ids.collect::<Result<Vec<_>, _>>().map_err(|e| e.within("without"))?);
+                }
+                key => {
+                    let near = did_you_mean(&key.to_string(), ["with", "without"]);
+                    return Err(ValueError::new(format!(
+                        "a query has no option {key}{near}; it has 'with' and 'without'"
+                    )));
+                }
+            }
+        }
+        Ok(filter)
+    }
+
+    /// All entities that match now.
+    pub(super) fn entities(&self, world: &World) -> Vec<Entity> {
+        let mut entities = Vec::new();
+        self.each_archetype(world, |archetype| {
+            entities.extend(archetype.entities().iter().map(|row| row.id()));
+        });
+        entities
+    }
+
+    /// How many entities match now.
+    pub(super) fn count(&self, world: &World) -> usize {
+        let mut count = 0;
+        self.each_archetype(world, |archetype| count += archetype.len() as usize);
+        count
+    }
+
+    fn each_archetype(&self, world: &World, mut f: impl FnMut(&bevy_ecs::archetype::Archetype)) {
+        let disabling: Vec<ComponentId> = world
+            .get_resource::<DefaultQueryFilters>()
+            .map(|filters| filters.disabling_ids().filter(|id| !self.with.contains(id)).collect())
+            .unwrap_or_default();
+        for archetype in world.archetypes().iter() {
+            let matches = !archetype.is_empty()
+                && self.with.iter().all(|&id| archetype.contains(id))
+                && !self.without.iter().any(|&id| archetype.contains(id))
+                && !disabling.iter().any(|&id| archetype.contains(id))
+                && !archetype.contains(IS_RESOURCE);
+            if matches {
+                f(archetype);
+            }
+        }
+    }
+}
+
+/// The insides of a query.
+struct Query {
+    yields: Box<[u16]>,
+    entities: Box<[Entity]>,
+}
+
+/// Makes the metatable of queries. `[-0, +0]`
+///
+/// # Safety
+/// A live state below a protected call; the bridge lives as long as the VM.
+pub(super) unsafe fn install(bridge: &Bridge, L: *mut lua_State) {
+    unsafe extern "C" fn drop_query(_: *mut lua_State, data: *mut c_void) {
+        // SAFETY: the VM calls this once for each userdata with this tag, all of which hold a query.
+        unsafe { ptr::drop_in_place(data.cast::<Query>()) }
+    }
+    // SAFETY: as above.
+    unsafe {
+        let functions: [(_, lua_CFunction); 2] = [(c"__iter", iterate), (c"__len", length)];
+        set_metatable(L, bridge, bridge.tags.query, "query", 0, &functions);
+        lua_setuserdatadtor(L, bridge.tags.query, Some(drop_query));
+    }
+}
+
+/// Pushes a query for what the filter finds now. `[-0, +1]` if it succeeds.
+///
+/// # Safety
+/// Called in a C function of the VM.
+pub(super) unsafe fn push(bridge: &Bridge, L: *mut lua_State, filter: Filter) -> Result<(), Error> {
+    let entities = bridge.with_world(|world| Ok(filter.entities(world).into_boxed_slice()))?;
+    let query = Query { yields: filter.yields, entities };
+    // SAFETY: if the allocation raises, `query` is dropped here; else it belongs to the userdata.
+    unsafe {
+        let data = lua_newuserdatataggedwithmetatable(L, size_of::<Query>(), bridge.tags.query);
+        data.cast::<Query>().write(query);
+    }
+    Ok(())
+}
+
+/// The arguments of a C function from `first` on.
+///
+/// # Safety
+/// Called in a C function of the VM.
+pub(super) unsafe fn arguments(
+    bridge: &Bridge,
+    L: *mut lua_State,
+    first: c_int,
+) -> Result<Vec<Value>, ValueError> {
+    // SAFETY: as above.
+    unsafe { (first..=lua_gettop(L)).map(|i| marshal::read(bridge, L, i)).collect() }
+}
+
+unsafe extern "C-unwind" fn length(L: *mut lua_State) -> c_int {
+    // SAFETY: a metamethod; what it is called with is checked.
+    unsafe {
+        let query = lua_touserdatatagged(L, 1, bridge_of(L).tags.query).cast::<Query>();
+        if query.is_null() {
+            let error = Error::wrong_type(format!("expected a query, got {}", any_text(L, 1)));
+            return finish(L, Err(error));
+        }
+        lua_pushnumber(L, (&(*query).entities).len() as f64);
+        1
+    }
+}
+
+/// Starts a loop: its function knows the bridge, the query and how many entities it has passed.
+unsafe extern "C-unwind" fn iterate(L: *mut lua_State) -> c_int {
+    // SAFETY: a metamethod; what it is called with is checked. The closure takes its upvalues off the stack.
+    unsafe {
+        let bridge = bridge_of(L);
+        if lua_touserdatatagged(L, 1, bridge.tags.query).is_null() {
+            let error = Error::wrong_type(format!("expected a query, got {}", any_text(L, 1)));
+            return finish(L, Err(error));
+        }
+        lua_pushlightuserdatatagged(L, ptr::from_ref(bridge).cast_mut().cast(), 0);
+        lua_pushvalue(L, 1);
+        lua_pushnumber(L, 0.0);
+        lua_pushcclosurek(L, step, c"next entity".as_ptr(), 3, None);
+        1
+    }
+}
+
+unsafe extern "C-unwind" fn step(L: *mut lua_State) -> c_int {
+    // SAFETY: made by `iterate` with these upvalues; scripts can't change them. The query is kept alive by the
+    // function, and its lists don't change.
+    unsafe {
+        let bridge = bridge_of(L);
+        let query = &*lua_touserdatatagged(L, lua_upvalueindex(2), bridge.tags.query).cast::<Query>();
+        let mut passed = lua_tonumber(L, lua_upvalueindex(3)) as usize;
+        loop {
+            lua_settop(L, 0);
+            let Some(&entity) = query.entities.get(passed) else {
+                lua_pushnil(L);
+                return 1;
+            };
+            passed += 1;
+            match push_row(bridge, L, entity, &query.yields) {
+                Ok(false) => {}
+                Ok(true) => {
+                    lua_pushnumber(L, passed as f64);
+                    lua_replace(L, lua_upvalueindex(3));
+                    return query.yields.len() as c_int + 1;
+                }
+                Err(error) => return finish(L, Err(error)),
+            }
+        }
+    }
+}
+
+/// Pushes the entity and its components, unless one of them is gone.
+///
+/// # Safety
+/// Called in a C function of the VM, with an empty stack.
+#[inline(always)]
+unsafe fn push_row(
+    bridge: &Bridge,
+    L: *mut lua_State,
+    entity: Entity,
+    yields: &[u16],
+) -> Result<bool, Error> {
+    let world = bridge.world();
+    if world.is_null() {
+        return Err(bridge.no_world());
+    }
+    // SAFETY: invariant 2 of the bridge; `there` is not used once something is pushed.
+    unsafe {
+        {
+            let Ok(there) = (*world).get_entity(entity) else { return Ok(false) };
+            if !yields.iter().all(|&number| there.contains_id(bridge.components[usize::from(number)].id)) {
+                return Ok(false);
+            }
+        }
+        luaL_checkstack(L, yields.len() as c_int + 10, ptr::null());
+        bridge.push_entity(L, entity);
+        for &number in yields {
+            if !bridge.push_component_fast(L, 1, entity, number) {
+                bridge.push_component(L, 1, entity, number)?;
+            }
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,99 @@
+//! What a script finds on entities besides components: `state`, `inbox` and `spawn`.
+//!
+//! This file talks to the VM directly. It pushes values that the VM keeps alive, and raises only when
+//! nothing is alive that owns something.
+
+use crate::ecs::{Bridge, EntityExtension};
+use crate::instances::Instances;
+use bevy_ecs::entity::Entity;
+use bluetick_scripting::raw::*;
+use bluetick_scripting::{Error, ErrorKind, Vm};
+use mlua::{Function, MultiValue, Value};
+use std::cell::RefCell;
+use std::ffi::c_int;
+use std::rc::{Rc, Weak};
+
+/// The host's side of entity handles.
+pub(crate) struct Extension {
+    pub instances: Rc<RefCell<Instances>>,
+    pub vm: Weak<Vm>,
+}
+
+impl EntityExtension for Extension {
+    fn fields(&self) -> &'static [&'static str] {
+        &["state", "inbox"]
+    }
+
+    fn methods(&self) -> &'static [&'static str] {
+        &["spawn"]
+    }
+
+    unsafe fn get(&self, _: &Bridge, L: *mut lua_State, entity: Entity, field: usize) {
+        // SAFETY: there is room for a value. What may raise is done last, with nothing borrowed.
+        unsafe {
+            let result = self.push_field(L, entity, field);
+            if let Err(Error { kind, message }) = result {
+                raise(L, kind, message);
+            }
+        }
+    }
+
+    unsafe fn call(&self, _: &Bridge, L: *mut lua_State, entity: Entity, _method: usize) -> c_int {
+        // SAFETY: as `get`.
+        unsafe {
+            match self.spawn(L, entity) {
+                Ok(()) => 0,
+                Err(Error { kind, message }) => raise(L, kind, message),
+            }
+        }
+    }
+}
+
+impl Extension {
+    /// Pushes `state` or `inbox`, or nothing and says why not.
+    unsafe fn push_field(&self, L: *mut lua_State, entity: Entity, field: usize) -> Result<(), Error> {
+        let Some(vm) = self.vm.upgrade() else { return Err(Error::wrong_type("the host is gone")) };
+        let mut instances = self.instances.borrow_mut();
+        let kept = match field {
+            0 => instances.state(entity, vm.current_owner()),
+            _ => instances.inbox(&vm, entity)?.map(|(_, handle)| handle),
+        };
+        match kept {
+            // SAFETY: the extension is asked with room for the value, which needs no allocation.
+            Some(kept) => unsafe { vm.push_kept(L, kept) },
+            None => {
+                let name = self.fields()[field];
+                return Err(Error::new(
+                    ErrorKind::Gone,
+                    format!("'{name}': entity {entity} has no script any more, or never had one"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// `entity:spawn(f, ...)`: a tasklet that belongs to the entity's script.
+    unsafe fn spawn(&self, L: *mut lua_State, entity: Entity) -> Result<(), Error> {
+        let Some(vm) = self.vm.upgrade() else { return Err(Error::wrong_type("the host is gone")) };
+        let owner = self.instances.borrow().owner(entity, vm.current_owner()).ok_or_else(|| {
+            Error::new(ErrorKind::Gone, format!("spawn: entity {entity} has no script any more, or never had one"))
+        })?;
+        // SAFETY: the values from index 2 on are arguments; mlua's stack has room for one at a time.
+        let mut arguments: MultiValue = unsafe {
+            let n = lua_gettop(L);
+            vm.lua().exec_raw_lua(|raw| {
+                (2..=n)
+                    .map(|index| {
+                        lua_xpush(L, raw.state(), index);
+                        raw.pop_value()
+                    })
+                    .collect()
+            })
+        };
+        let Some(Value::Function(f)) = arguments.pop_front() else {
+            return Err(Error::wrong_type("spawn: expected a function and its arguments"));
+        };
+        let f: Function = f;
+        vm.spawn(&f, arguments, owner).map(drop)
+    }
+}

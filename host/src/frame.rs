@@ -1,0 +1,212 @@
+//! One frame: what [`ScriptHost::tick`] does, in which order, and what it tells of it.
+
+use crate::failure::ScriptFailure;
+use crate::host::ScriptHost;
+use crate::instances::StartFailure;
+use crate::script::{ScriptEvent, ScriptEvents, ScriptStatus};
+use bevy_ecs::world::World;
+use bluetick_scripting::{Ended, ReloadReport, excerpt};
+use std::time::{Duration, Instant};
+
+/// Slices between two looks at the time.
+const SLICES_A_LOOK: u32 = 8;
+
+/// How often the tasklets of despawned entities are given a turn in one frame, when ending one despawns
+/// another entity, and so on.
+const ENDING_ROUNDS: usize = 8;
+
+/// What happened in a frame.
+#[derive(Clone, Debug, Default)]
+pub struct FrameReport {
+    /// The number of the frame; the first one is 1.
+    pub frame: u64,
+    /// Seconds of simulated time since the start.
+    pub sim_time: f64,
+    /// How long the tick took.
+    pub wall_time: Duration,
+    /// How long the scripts among it took.
+    pub script_time: Duration,
+    /// How long they may take.
+    pub budget: Duration,
+    /// Tasklets in the run queue before and after the scripts ran; those after are left for the next frame.
+    pub runnable_before: usize,
+    /// See [`runnable_before`](Self::runnable_before).
+    pub left_over: usize,
+    /// How often a tasklet was given control.
+    pub slices: u64,
+    /// Values handed over on channels.
+    pub messages: u64,
+    /// Sleepers that were due, and yielders of the last frame.
+    pub woken: usize,
+    /// Tasklets asleep.
+    pub sleeping: usize,
+    /// Tasklets that wait for the next frame.
+    pub yielding: usize,
+    /// Errors that have ended tasklets, or have kept scripts from starting.
+    pub failures: Vec<ScriptFailure>,
+    /// What was reloaded or refused, if a script file has changed.
+    pub reload: Option<ReloadReport>,
+    /// How long reloading took.
+    pub reload_time: Duration,
+    /// Things to tell that are no errors, such as a script file that was deleted.
+    pub notes: Vec<String>,
+}
+
+impl ScriptHost {
+    /// Runs one frame: `dt` seconds of simulated time pass, changed scripts are reloaded, scripts of new
+    /// entities start, who is due is woken, and everything runnable runs, within the budget. Scripts of
+    /// entities that are gone end in the same frame.
+    ///
+    /// Order (`semantics.md` 5.1-5.7): clock; reloads; endings and starts; sleepers by time, then
+    /// yielders; the run, in which leftovers of the last frame come first; endings again.
+    pub fn tick(&mut self, world: &mut World, dt: f64) -> FrameReport {
+        let began = Instant::now();
+        let clock = self.clock.advance(dt);
+        let mut report =
+            FrameReport { frame: clock.frame, sim_time: clock.sim, budget: self.budget, ..FrameReport::default() };
+        self.reload_changes(world, &mut report);
+        self.follow_entities(world, true, &mut report);
+
+        let runnable = self.vm.runnable();
+        let woken = self.synchro.borrow_mut().wake(&self.vm, clock.sim);
+        report.woken = woken.sleepers + woken.yielders;
+        report.runnable_before = runnable + report.woken;
+
+        let running = Instant::now();
+        let mut looks = 0;
+        let budget = self.budget;
+        let in_time = move || {
+            looks += 1;
+            looks % SLICES_A_LOOK != 0 || running.elapsed() < budget
+        };
+        let (bridge, vm) = (self.bridge.clone(), self.vm.clone());
+        bridge.lend(world, || vm.run_ready(in_time));
+        self.note_ended(world, &mut report);
+        for _ in 0..ENDING_ROUNDS {
+            if !self.follow_entities(world, false, &mut report) {
+                break;
+            }
+            bridge.lend(world, || vm.run_ready(|| true));
+            self.note_ended(world, &mut report);
+        }
+        self.instances.borrow_mut().bury(&self.vm);
+        report.script_time = running.elapsed();
+
+        (report.sleeping, report.yielding) = self.synchro.borrow().counts();
+        report.left_over = self.vm.runnable();
+        let (slices, messages) = self.vm.work_done();
+        report.slices = slices - self.counted.0;
+        report.messages = messages - self.counted.1;
+        self.counted = (slices, messages);
+        for failure in &report.failures {
+            tracing::error!("{failure}");
+        }
+        report.wall_time = began.elapsed();
+        report
+    }
+
+    /// Brings changed files in, and starts again what has failed because of them.
+    fn reload_changes(&mut self, world: &mut World, report: &mut FrameReport) {
+        if let Some(warning) = self.library.take_warning() {
+            report.notes.push(format!("{}  {}", warning.code, warning.message));
+        }
+        let Some(changes) = self.library.poll(Instant::now()) else { return };
+        let began = Instant::now();
+        let reloaded = self.reloader.apply(&self.vm, &self.library, changes);
+        report.reload_time = began.elapsed();
+        report.notes.extend(reloaded.notes);
+        if !reloaded.report.is_empty() {
+            tracing::info!("{}", reloaded.report);
+            report.reload = Some(reloaded.report);
+        }
+        let failed = self.instances.borrow_mut().restart_failed(world, &self.vm, &reloaded.changed);
+        self.note_unstarted(failed, report);
+    }
+
+    /// Starts the scripts of entities that have got some, if it is time for that, and ends those of
+    /// entities that have lost theirs; whether somebody has to run for that.
+    fn follow_entities(&mut self, world: &mut World, start: bool, report: &mut FrameReport) -> bool {
+        let Some(mut events) = world.get_resource_mut::<ScriptEvents>() else { return false };
+        let mut later = Vec::new();
+        for event in std::mem::take(&mut events.0) {
+            match event {
+                ScriptEvent::Left(entity) => {
+                    self.instances.borrow_mut().leave(&self.vm, entity);
+                    later.retain(|event| *event != ScriptEvent::Arrived(entity));
+                }
+                arrived if !start => later.push(arrived),
+                ScriptEvent::Arrived(entity) => {
+                    let arrived = self.instances.borrow_mut().arrive(world, &self.vm, entity);
+                    match arrived {
+                        Ok(failed) => self.note_unstarted(failed, report),
+                        Err(error) => report.failures.push(ScriptFailure {
+                            entity: Some(entity),
+                            script: String::new(),
+                            tasklet: format!("the scripts of entity {entity}"),
+                            message: error.message,
+                            traceback: String::new(),
+                            excerpt: String::new(),
+                        }),
+                    }
+                }
+            }
+        }
+        if !later.is_empty()
+            && let Some(mut events) = world.get_resource_mut::<ScriptEvents>()
+        {
+            events.0.splice(0..0, later);
+        }
+        self.instances.borrow_mut().kill_dying(&self.vm)
+    }
+
+    /// Scripts that did not start: reported once a script, however many entities have it.
+    fn note_unstarted(&self, failed: Vec<StartFailure>, report: &mut FrameReport) {
+        for StartFailure { entity, script, message } in failed {
+            if report.failures.iter().any(|known| known.script == script && known.message == message) {
+                continue;
+            }
+            report.failures.push(ScriptFailure {
+                entity: Some(entity),
+                tasklet: format!("{script} of entity {entity}, which did not start"),
+                script,
+                message,
+                traceback: String::new(),
+                excerpt: String::new(),
+            });
+        }
+    }
+
+    /// Tasklets that have ended in this frame.
+    fn note_ended(&self, world: &mut World, report: &mut FrameReport) {
+        for Ended { tasklet, owner, failure } in self.vm.take_ended() {
+            let whose = self.instances.borrow().whose(owner);
+            let status = match &failure {
+                None => ScriptStatus::Finished,
+                Some(failure) => ScriptStatus::Failed {
+                    message: failure.message.clone(),
+                    traceback: failure.traceback.clone(),
+                },
+            };
+            self.instances.borrow_mut().ended(world, tasklet, owner, status);
+            if let Some(failure) = failure {
+                let (entity, script) = whose.map_or((None, String::new()), |(e, s)| (Some(e), s));
+                report.failures.push(ScriptFailure {
+                    entity,
+                    script,
+                    tasklet: failure.name,
+                    excerpt: self.excerpt(&failure.message),
+                    message: failure.message,
+                    traceback: failure.traceback,
+                });
+            }
+        }
+    }
+
+    /// The lines of source that a message speaks of, if it begins with `file:line:`.
+    fn excerpt(&self, message: &str) -> String {
+        let mut parts = message.splitn(3, ':');
+        let (Some(file), Some(line)) = (parts.next(), parts.next()) else { return String::new() };
+        let (Some(name), Ok(line)) = (file.strip_suffix(".luau"), line.parse()) else { return String::new() };
+        self.library.read(name).map(|source| excerpt(&source.text, line)).unwrap_or_default()
+    }
+}

@@ -1,0 +1,365 @@
+//! The host: what a game makes once, and ticks once a frame.
+
+use crate::clock::{Clock, SharedClock};
+use crate::ecs::{Bridge, BridgeConfig, Registry, RegistryBuilder, RegistryError, ScriptHook};
+use crate::extension::Extension;
+use crate::instances::Instances;
+use crate::reloader::Reloader;
+use crate::script::{Script, ScriptEvents};
+use crate::synchro::{self, Synchro};
+use bevy_ecs::component::{Component, Mutable};
+use bevy_ecs::entity::Entity;
+use bevy_ecs::resource::Resource;
+use bevy_ecs::world::{EntityRef, EntityWorldMut, World};
+use bevy_reflect::{FromReflect, GetTypeRegistration, Reflect, TypePath, Typed};
+use bluetick_assets::{AssetError, Library};
+use bluetick_scripting::{Reply, Vm, VmConfig};
+use mlua::IntoLua;
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Why a host can't be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The script folder is missing or can't be read.
+    #[error(transparent)]
+    Assets(#[from] AssetError),
+    /// A component, resource or function can't be registered.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The VM can't be set up.
+    #[error("the VM can't be set up: {0}")]
+    Vm(#[from] bluetick_scripting::Error),
+}
+
+/// Runs the scripts of a world's entities: made once, [ticked](Self::tick) once a frame.
+///
+/// ```
+/// use bevy_ecs::prelude::*;
+/// use bevy_reflect::prelude::*;
+/// use bluetick::{Library, Script, ScriptHost};
+///
+/// #[derive(Component, Reflect, Default)]
+/// #[reflect(Default)]
+/// struct Health { current: f32 }
+///
+/// let scripts = Library::in_memory([("medic", "
+///     local Medic = {}
+///     function Medic.run(self)
+///         while self.Health.current < 10 do
+///             self.Health.current += 1
+///             synchro.yield()
+///         end
+///     end
+///     return Medic
+/// ")]);
+/// let mut world = World::new();
+/// let mut host = ScriptHost::builder().library(scripts).component::<Health>().build(&mut world)?;
+/// let patient = world.spawn((Health { current: 7.0 }, Script::new("medic"))).id();
+/// for _ in 0..5 {
+///     host.tick(&mut world, 1.0 / 60.0);
+/// }
+/// assert_eq!(world.get::<Health>(patient).map(|health| health.current), Some(10.0));
+/// # Ok::<(), bluetick::BuildError>(())
+/// ```
+pub struct ScriptHost {
+    // The order matters: what refers to the VM goes before it.
+    pub(crate) instances: Rc<RefCell<Instances>>,
+    pub(crate) synchro: Rc<RefCell<Synchro>>,
+    pub(crate) bridge: Rc<Bridge>,
+    pub(crate) vm: Rc<Vm>,
+    pub(crate) library: Rc<Library>,
+    pub(crate) clock: SharedClock,
+    pub(crate) reloader: Reloader,
+    pub(crate) budget: Duration,
+    /// Slices and messages when the last frame ended.
+    pub(crate) counted: (u64, u64),
+    printed: Rc<RefCell<Vec<String>>>,
+}
+
+impl ScriptHost {
+    /// Starts building a host.
+    pub fn builder() -> HostBuilder {
+        HostBuilder {
+            registry: Registry::builder(),
+            source: Source::None,
+            watch: true,
+            vm: VmConfig::default(),
+            budget: Duration::from_millis(250),
+            seed: None,
+            keep_printed: false,
+        }
+    }
+
+    /// The clock, as it stood in the last frame.
+    pub fn clock(&self) -> Clock {
+        self.clock.get()
+    }
+
+    /// The script files.
+    pub fn library(&self) -> &Library {
+        &self.library
+    }
+
+    /// The VM, for what this type has no method for.
+    pub fn vm(&self) -> &Vm {
+        &self.vm
+    }
+
+    /// What scripts may use of the world.
+    pub fn registry(&self) -> &Registry {
+        self.bridge.registry()
+    }
+
+    /// Sends a value to the inbox of an entity; false if it has no script.
+    ///
+    /// # Errors
+    /// If the value can't be converted, or the VM's memory has run out.
+    pub fn send(&self, entity: Entity, value: impl IntoLua) -> Result<bool, bluetick_scripting::Error> {
+        let mut instances = self.instances.borrow_mut();
+        let Some(&(channel, _)) = instances.inbox(&self.vm, entity)? else { return Ok(false) };
+        self.vm.post(channel, value)?;
+        Ok(true)
+    }
+
+    /// Where the tasklet of an entity's first script waits: `file:line in function 'name'`, the innermost
+    /// call first, one a line. Empty if it has none.
+    pub fn waits_at(&self, entity: Entity) -> String {
+        let tasklet = self.instances.borrow().tasklet(entity);
+        tasklet.map(|tasklet| self.vm.traceback(tasklet)).unwrap_or_default()
+    }
+
+    /// The `state` table of an entity's first script.
+    pub fn state(&self, entity: Entity) -> Option<mlua::Table> {
+        let instances = self.instances.borrow();
+        let kept = instances.state(entity, Default::default())?;
+        match self.vm.kept(kept) {
+            Ok(mlua::Value::Table(table)) => Some(table),
+            _ => None,
+        }
+    }
+
+    /// What scripts have printed since the last call, if the host [keeps](HostBuilder::keep_printed) it.
+    pub fn take_printed(&self) -> Vec<String> {
+        std::mem::take(&mut *self.printed.borrow_mut())
+    }
+
+    /// How many scripts run, and how many have failed.
+    pub fn script_counts(&self) -> (usize, usize) {
+        self.instances.borrow().counts()
+    }
+}
+
+/// Where scripts come from.
+enum Source {
+    None,
+    Folder(PathBuf),
+    Library(Library),
+}
+
+/// Builds a [`ScriptHost`].
+pub struct HostBuilder {
+    registry: RegistryBuilder,
+    source: Source,
+    watch: bool,
+    vm: VmConfig,
+    budget: Duration,
+    seed: Option<u64>,
+    keep_printed: bool,
+}
+
+/// How many lines that scripts have printed are kept until somebody takes them.
+const PRINTED_LINES: usize = 1000;
+
+impl HostBuilder {
+    /// Takes scripts from a folder, and watches it.
+    pub fn scripts(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.source = Source::Folder(folder.into());
+        self
+    }
+
+    /// Takes scripts from a library, which may be in memory.
+    pub fn library(mut self, library: Library) -> Self {
+        self.source = Source::Library(library);
+        self
+    }
+
+    /// Whether a script folder is watched for changes. Default: yes.
+    pub fn watch(mut self, watch: bool) -> Self {
+        self.watch = watch;
+        self
+    }
+
+    /// Makes a component usable from scripts, under the short name of its type.
+    pub fn component<T>(mut self) -> Self
+    where
+        T: Component + Reflect + FromReflect + GetTypeRegistration + TypePath + Typed,
+    {
+        self.registry = self.registry.component::<T>();
+        self
+    }
+
+    /// Makes a resource usable from scripts as `world:resource("Name")`.
+    pub fn resource<T>(mut self) -> Self
+    where
+        T: Resource + Component<Mutability = Mutable> + Reflect + FromReflect + GetTypeRegistration + TypePath + Typed,
+    {
+        self.registry = self.registry.resource::<T>();
+        self
+    }
+
+    /// Makes a Rust function callable as `world:name(...)`; see [`RegistryBuilder::function`].
+    pub fn function<A, R, E, F>(mut self, name: &str, f: F) -> Self
+    where
+        F: Fn(&mut World, A) -> Result<R, E> + 'static,
+        A: mlua::FromLuaMulti + 'static,
+        R: mlua::IntoLuaMulti + 'static,
+        E: Into<Box<dyn std::error::Error>> + 'static,
+    {
+        self.registry = self.registry.function(name, f);
+        self
+    }
+
+    /// The most memory that scripts may use, in bytes. Default: 512 MiB.
+    pub fn memory_limit(mut self, bytes: usize) -> Self {
+        self.vm.memory_limit = bytes;
+        self
+    }
+
+    /// How long scripts may run in a frame before those that are left wait for the next one. Default:
+    /// 0.25 s (`semantics.md` 5.2).
+    pub fn budget(mut self, budget: Duration) -> Self {
+        self.budget = budget;
+        self
+    }
+
+    /// Seeds `math.random` of scripts, so that the same inputs give the same game.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Keeps what scripts print for [`ScriptHost::take_printed`], instead of writing it to standard output.
+    pub fn keep_printed(mut self) -> Self {
+        self.keep_printed = true;
+        self
+    }
+
+    /// Builds the host for a world.
+    ///
+    /// # Errors
+    /// A missing script folder, two components of one name, a type without reflection.
+    pub fn build(self, world: &mut World) -> Result<ScriptHost, BuildError> {
+        let library = Rc::new(match self.source {
+            Source::None => Library::in_memory([] as [(&str, &str); 0]),
+            Source::Folder(folder) => Library::open(folder)?,
+            Source::Library(library) => library,
+        });
+        let vm = Vm::new(self.vm)?;
+        let clock = SharedClock::default();
+        let synchro = Rc::new(RefCell::new(Synchro::default()));
+        let instances = Rc::new(RefCell::new(Instances::default()));
+        world.init_resource::<ScriptEvents>();
+        let registry = self.registry.scripts(Rc::new(Attach(library.clone()))).build(world)?;
+        let extension = Extension { instances: instances.clone(), vm: Rc::downgrade(&vm) };
+        let config = BridgeConfig { extension: Some(Rc::new(extension)), ..BridgeConfig::default() };
+        let bridge = Bridge::install(&vm, Rc::new(registry), config)?;
+        clock.install(&vm)?;
+        synchro::install(&vm, &synchro, &clock)?;
+        let printed = Rc::new(RefCell::new(Vec::new()));
+        if self.keep_printed {
+            install_print(&vm, printed.clone())?;
+        }
+        vm.set_loader(Loader(library.clone()));
+        if let Some(seed) = self.seed {
+            seed_random(&vm, seed)?;
+        }
+        vm.seal()?;
+        if self.watch {
+            library.watch();
+        }
+        Ok(ScriptHost {
+            instances,
+            synchro,
+            bridge,
+            vm,
+            library,
+            clock,
+            reloader: Reloader::default(),
+            budget: self.budget,
+            counted: (0, 0),
+            printed,
+        })
+    }
+}
+
+/// Makes `print` of scripts append to a list; the oldest lines go when nobody takes them.
+fn install_print(vm: &Vm, printed: Rc<RefCell<Vec<String>>>) -> Result<(), bluetick_scripting::Error> {
+    let print = vm.function(c"print", move |call| {
+        let mut line = String::new();
+        for index in 1..=call.len() {
+            if index > 1 {
+                line.push('\t');
+            }
+            line += &call.get::<mlua::Value>(index)?.to_string()?;
+        }
+        let mut printed = printed.borrow_mut();
+        if printed.len() == PRINTED_LINES {
+            printed.remove(0);
+        }
+        printed.push(line);
+        Ok(Reply::Nothing)
+    })?;
+    Ok(vm.lua().globals().raw_set("print", print)?)
+}
+
+fn seed_random(vm: &Vm, seed: u64) -> Result<(), bluetick_scripting::Error> {
+    let math: mlua::Table = vm.lua().globals().get("math")?;
+    let randomseed: mlua::Function = math.get("randomseed")?;
+    // The VM takes 32 bits of it.
+    randomseed.call::<()>((seed ^ seed >> 32) as u32 as f64)?;
+    Ok(())
+}
+
+/// What `Script = "goblin"` means where an entity is described.
+struct Attach(Rc<Library>);
+
+impl ScriptHook for Attach {
+    fn check(&self, script: &str) -> Result<(), String> {
+        self.0.read(script).map(drop).map_err(|error| error.to_string())
+    }
+
+    fn attach(&self, entity: &mut EntityWorldMut<'_>, scripts: &[String]) -> Result<(), String> {
+        entity.insert(Script::many(scripts));
+        Ok(())
+    }
+
+    fn detach(&self, entity: &mut EntityWorldMut<'_>) -> bool {
+        entity.take::<Script>().is_some()
+    }
+
+    fn scripts(&self, entity: EntityRef<'_>) -> Vec<String> {
+        entity.get::<Script>().map(|script| script.names().map(str::to_owned).collect()).unwrap_or_default()
+    }
+}
+
+/// Modules are the scripts of the library.
+struct Loader(Rc<Library>);
+
+impl bluetick_scripting::Loader for Loader {
+    fn resolve(&self, from: &str, specifier: &str) -> Result<String, String> {
+        let name = self.0.resolve(from, specifier).map_err(|error| error.to_string())?;
+        Ok(name.as_str().to_owned())
+    }
+
+    fn read(&self, module: &str) -> Result<bluetick_scripting::ModuleText, String> {
+        let source = self.0.read(module).map_err(|error| error.to_string())?;
+        Ok(crate::reloader::module_text(&source))
+    }
+
+    fn required(&self, from: &str, on: &str) {
+        self.0.depends(from, on);
+    }
+}

@@ -1,0 +1,63 @@
+//! Tasklets for entity scripts: a host that runs one Luau tasklet per entity script, a slice per frame,
+//! and takes in edited scripts while the game runs.
+//!
+//! In order of importance it wants to be
+//!
+//! - *plain for designers*: a script is straight-line code that sleeps, waits and talks over channels;
+//! - *safe for the game*: no mistake in a script harms the host, the world or another script;
+//! - *fast*: a switch costs little more than the VM's own, an access to a component less than a table's;
+//! - *small to embed*: one builder, one component, one call a frame.
+//!
+//! ```
+//! use bevy_ecs::prelude::*;
+//! use bluetick::{Library, Script, ScriptHost};
+//!
+//! let scripts = Library::in_memory([("clock", "
+//!     local Clock = {}
+//!     function Clock.run(self)
+//!         while true do
+//!             synchro.sleep(1)
+//!             self.state.ticks = (self.state.ticks or 0) + 1
+//!         end
+//!     end
+//!     return Clock
+//! ")]);
+//! let mut world = World::new();
+//! let mut host = ScriptHost::builder().library(scripts).build(&mut world)?;
+//! let clock = world.spawn(Script::new("clock")).id();
+//! for _ in 0..12 {
+//!     host.tick(&mut world, 0.25);
+//! }
+//! assert_eq!(host.state(clock).unwrap().get::<u32>("ticks")?, 2);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! | what | where |
+//! |---|---|
+//! | building and ticking a host | [`ScriptHost`], [`HostBuilder`], [`FrameReport`] |
+//! | giving entities scripts | [`Script`], [`ScriptStatus`] |
+//! | what scripts reach in the world | [`ecs`], [`Scene`] |
+//! | files, their versions, watching | [`Library`] (crate `bluetick-assets`) |
+//! | tasklets, channels, the VM | [`Vm`] (crate `bluetick-scripting`) |
+#![allow(non_snake_case)] // `L` is what every text on the VM calls its state
+
+mod clock;
+pub mod ecs;
+mod extension;
+mod failure;
+mod frame;
+mod host;
+mod instances;
+mod reloader;
+pub mod scene;
+mod script;
+mod synchro;
+
+pub use bluetick_assets::{AssetError, Library};
+pub use bluetick_scripting::{Error, ErrorKind, ReloadReport, Vm};
+pub use clock::Clock;
+pub use failure::ScriptFailure;
+pub use frame::FrameReport;
+pub use host::{BuildError, HostBuilder, ScriptHost};
+pub use scene::{Scene, SceneError};
+pub use script::{Script, ScriptStatus};

@@ -1,0 +1,460 @@
+//! Channels as scripts see them: handles.
+
+use super::super::ffi::*;
+use super::super::machine::{Dropped, Machine};
+use super::super::value::{push_str, raise};
+use super::scheduler::end_turn;
+use super::{check_bool, check_can_switch, check_int, check_running, refuse, set_function, wrong_type};
+use crate::scheduler::{Channel, ChannelId, Direction, Error, ErrorKind, Slot, Turn, number};
+use std::ffi::{c_int, c_void};
+
+/// Fields of a handle that are not methods.
+const FIELDS: [&str; 6] = ["balance", "closing", "closed", "queue", "preference", "schedule_all"];
+
+/// What a step of a loop over a channel is called in messages.
+const ITERATION: &str = "for";
+
+/// What a C function returns that has called something which suspended.
+const SUSPENDED: c_int = -1;
+
+/// Makes the type of handles. `[-0, +0]`
+///
+/// # Safety
+/// `L` is a live state with its machine, below a protected call.
+pub(super) unsafe fn install(L: *mut lua_State, machine: &Machine) -> Result<(), Error> {
+    // SAFETY: balanced pushes and pops; the destructor is set before any handle exists.
+    unsafe {
+        lua_createtable(L, 0, 8);
+        for (name, f) in [
+            (c"send", send as lua_CFunction),
+            (c"receive", receive),
+            (c"send_exception", send_exception),
+            (c"send_throw", send_exception),
+            (c"open", open),
+            (c"close", close),
+        ] {
+            set_function(L, name, f);
+        }
+        lua_pushcclosurek(L, send_sequence, c"send_sequence".as_ptr(), 0, Some(send_sequence_goes_on));
+        lua_rawsetfield(L, -2, c"send_sequence".as_ptr());
+        lua_setreadonly(L, -1, 1);
+        machine.anchors().set(machine.constants.channel_methods, L, -1);
+        lua_createtable(L, 0, 8);
+        lua_pushvalue(L, -2);
+        lua_pushcclosurek(L, index, c"__index".as_ptr(), 1, None);
+        lua_rawsetfield(L, -2, c"__index".as_ptr());
+        set_function(L, c"__newindex", newindex);
+        set_function(L, c"__iter", iterate);
+        set_function(L, c"__tostring", tostring);
+        push_str(L, "channel");
+        lua_rawsetfield(L, -2, c"__type".as_ptr());
+        push_str(L, "The metatable is locked");
+        lua_rawsetfield(L, -2, c"__metatable".as_ptr());
+        lua_setreadonly(L, -1, 1);
+        lua_setuserdatametatable(L, machine.channel_tag);
+        lua_setuserdatadtor(L, machine.channel_tag, Some(forget));
+        lua_settop(L, -2);
+    }
+    for name in FIELDS {
+        machine.intern(name)?;
+    }
+    Ok(())
+}
+
+/// Called by the collector for a handle that nobody holds; a waiter would hold it.
+unsafe extern "C" fn forget(L: *mut lua_State, data: *mut c_void) {
+    // SAFETY: the data of a handle is an id. The list is borrowed by nobody who allocates.
+    unsafe {
+        let id = *data.cast::<ChannelId>();
+        if let Ok(mut dropped) = Machine::of(L).dropped.try_borrow_mut() {
+            dropped.push(Dropped::Channel(id));
+        }
+    }
+}
+
+impl Machine {
+    /// Makes a channel and pushes its handle. `[-0, +1]`
+    ///
+    /// # Safety
+    /// `L` is a live state below a protected call.
+    pub(crate) unsafe fn push_new_channel(&self, L: *mut lua_State) -> ChannelId {
+        // SAFETY: the type was installed with the machine.
+        unsafe {
+            let data = lua_newuserdatataggedwithmetatable(L, size_of::<ChannelId>(), self.channel_tag);
+            let id = self.scheduler().channels.insert(Channel::new());
+            data.cast::<ChannelId>().write(id);
+            id
+        }
+    }
+}
+
+/// `scheduler.channel()`.
+pub(super) unsafe extern "C-unwind" fn new(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the VM.
+    unsafe {
+        Machine::of(L).push_new_channel(L);
+        1
+    }
+}
+
+/// The channel whose handle is at `index`; raises if it is something else.
+unsafe fn check(L: *mut lua_State, index: c_int, verb: &str) -> ChannelId {
+    // SAFETY: called from a C function; only handles bear the tag.
+    unsafe {
+        let data = lua_touserdatatagged(L, index, Machine::of(L).channel_tag);
+        if data.is_null() {
+            wrong_type(L, index, verb, "a channel (call it with a colon)");
+        }
+        *data.cast::<ChannelId>()
+    }
+}
+
+unsafe extern "C-unwind" fn send(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the VM.
+    unsafe {
+        let channel = check(L, 1, "send");
+        lua_settop(L, 2);
+        transfer(L, channel, Direction::Send, Slot::Value, "send")
+    }
+}
+
+unsafe extern "C-unwind" fn send_exception(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the VM.
+    unsafe {
+        let channel = check(L, 1, "send_exception");
+        lua_settop(L, 2);
+        if lua_type(L, 2) == LUA_TNIL {
+            wrong_type(L, 2, "send_exception", "an error value");
+        }
+        transfer(L, channel, Direction::Send, Slot::Error, "send_exception")
+    }
+}
+
+unsafe extern "C-unwind" fn receive(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the VM.
+    unsafe {
+        let channel = check(L, 1, "receive");
+        lua_settop(L, 1);
+        lua_pushnil(L);
+        transfer(L, channel, Direction::Receive, Slot::Value, "receive")
+    }
+}
+
+/// Sends the value on top of the stack, or receives one into its place (`semantics.md` 2B).
+unsafe fn transfer(
+    L: *mut lua_State,
+    channel: ChannelId,
+    direction: Direction,
+    slot: Slot,
+    verb: &str,
+) -> c_int {
+    // SAFETY: called from a C function whose last value is its slot. A partner waits with its own
+    // slot on top of its stack, so the two values can be exchanged in place.
+    unsafe {
+        let machine = Machine::of(L);
+        let me = machine.scheduler().current;
+        check_running(L, verb);
+        if machine.channel_callback.get().is_some() {
+            announce(L, machine, channel, direction);
+        }
+        if machine.scheduler().channels[channel].buffer.is_some()
+            && let Some(result) = use_buffer(L, machine, channel, direction, slot, verb)
+        {
+            return result;
+        }
+        let meeting = match machine.scheduler().meeting(channel, direction) {
+            Ok(meeting) => meeting,
+            Err(ErrorKind::Closed) => raise(
+                L,
+                ErrorKind::Closed,
+                format!("{verb}: channel {} is closed, and nobody waits at its other end", number(channel)),
+            ),
+            Err(kind) => refuse(L, kind, verb, me),
+        };
+        let Some(meeting) = meeting else {
+            check_can_switch(L, verb);
+            return match machine.scheduler().block(channel, direction) {
+                Ok(turn) => {
+                    let result = end_turn(L, me, turn);
+                    machine.scheduler().tasklets[me].slot = slot;
+                    result
+                }
+                Err(kind) => refuse(L, kind, verb, me),
+            };
+        };
+        if meeting.switches(me) {
+            check_can_switch(L, verb);
+        }
+        let partner = &mut machine.scheduler().tasklets[meeting.partner];
+        let thread = partner.thread;
+        let theirs = std::mem::replace(&mut partner.slot, Slot::Value);
+        if direction == Direction::Send {
+            partner.slot = slot;
+            lua_settop(thread, -2);
+            lua_xpush(L, thread, -1);
+            lua_pushnil(L);
+        } else {
+            lua_xpush(thread, L, -1);
+            lua_settop(thread, -2);
+            lua_pushnil(thread);
+        }
+        machine.scheduler().messages += 1;
+        let turn = machine.scheduler().meet(channel, meeting);
+        let mut raises = direction == Direction::Receive && theirs == Slot::Error;
+        if raises && verb == ITERATION && machine.is_stop(L, -1) {
+            // The loop ends quietly: the stop arrives as the nil that ends it.
+            lua_settop(L, -2);
+            lua_pushnil(L);
+            raises = false;
+        }
+        match turn {
+            Turn::Keep if raises => lua_error(L),
+            Turn::Keep => 1,
+            Turn::Switch => {
+                let result = machine.suspend(L, me);
+                if raises {
+                    machine.scheduler().tasklets[me].slot = Slot::Error;
+                }
+                result
+            }
+        }
+    }
+}
+
+/// Sends to an inbox, or takes what waits in one; `None` to wait like in any channel.
+unsafe fn use_buffer(
+    L: *mut lua_State,
+    machine: &Machine,
+    channel: ChannelId,
+    direction: Direction,
+    slot: Slot,
+    verb: &str,
+) -> Option<c_int> {
+    // SAFETY: called from a C function; a value to send is on top of its stack.
+    unsafe {
+        if direction == Direction::Receive {
+            return machine.take_buffered(L, channel).then_some(1);
+        }
+        if slot == Slot::Error {
+            raise(L, ErrorKind::Type, format!("{verb}: an inbox takes values, not errors"));
+        }
+        if machine.scheduler().channels[channel].closing {
+            raise(L, ErrorKind::Closed, format!("{verb}: the inbox is closed"));
+        }
+        machine.post(L, channel);
+        lua_pushnil(L);
+        Some(1)
+    }
+}
+
+/// Calls the channel callback. Its errors are reported and dropped; so is one for want of memory.
+unsafe fn announce(L: *mut lua_State, machine: &Machine, channel: ChannelId, direction: Direction) {
+    // SAFETY: called from a C function of the running tasklet with the channel's handle at index 1.
+    unsafe {
+        let Some(callback) = machine.channel_callback.get() else { return };
+        let blocks = !machine.scheduler().channels[channel].has_partner(direction);
+        luaL_checkstack(L, 6, std::ptr::null());
+        // A function with a continuation, which calls this, would let the callback yield; one without won't.
+        lua_pushcfunctiond(L, call_callback, c"channel callback".as_ptr());
+        machine.anchors().push(callback, L);
+        lua_pushvalue(L, 1);
+        machine.push_tasklet(L, machine.scheduler().current);
+        lua_pushboolean(L, c_int::from(direction == Direction::Send));
+        lua_pushboolean(L, c_int::from(blocks));
+        // From here on nothing is raised past the line that takes it back.
+        machine.scheduler().in_callback = true;
+        let status = lua_pcall(L, 5, 0, 0);
+        machine.scheduler().in_callback = false;
+        if status != LUA_OK {
+            tracing::warn!("the channel callback failed: {}", super::super::value::describe(L, -1));
+            lua_settop(L, -2);
+        }
+    }
+}
+
+/// Calls its first argument with the others.
+unsafe extern "C-unwind" fn call_callback(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by `announce`.
+    unsafe {
+        lua_call(L, lua_gettop(L) - 1, 0);
+        0
+    }
+}
+
+/// `c:send_sequence(list_or_iterator)`: state on the stack is channel, list or iterator, count, and
+/// whether the value above them is an item that the iterator has brought.
+unsafe extern "C-unwind" fn send_sequence(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function with a continuation, called by the VM.
+    unsafe {
+        check(L, 1, "send_sequence");
+        lua_settop(L, 2);
+        if !matches!(lua_type(L, 2), LUA_TTABLE | LUA_TFUNCTION) {
+            wrong_type(L, 2, "send_sequence", "a list or an iterator function");
+        }
+        lua_pushnumber(L, 0.0);
+        lua_pushboolean(L, 0);
+        send_next(L)
+    }
+}
+
+/// A send, or the iterator, has come back.
+unsafe extern "C-unwind" fn send_sequence_goes_on(L: *mut lua_State, status: c_int) -> c_int {
+    // SAFETY: continuation; the state is at indexes 1 to 4.
+    unsafe {
+        if status != LUA_OK {
+            lua_error(L);
+        }
+        send_next(L)
+    }
+}
+
+/// Sends items until one blocks, or the iterator does; then the continuation goes on.
+unsafe fn send_next(L: *mut lua_State) -> c_int {
+    // SAFETY: called from the two above.
+    unsafe {
+        let machine = Machine::of(L);
+        loop {
+            let sent = lua_tonumber(L, 3);
+            if lua_toboolean(L, 4) == 0 {
+                lua_settop(L, 3);
+                let calls = lua_type(L, 2) == LUA_TFUNCTION;
+                lua_pushboolean(L, c_int::from(calls));
+                if calls {
+                    lua_pushvalue(L, 2);
+                    lua_call(L, 0, 1);
+                    if lua_status(L) != LUA_OK {
+                        return SUSPENDED;
+                    }
+                } else {
+                    lua_rawgeti_(L, 2, sent as c_int + 1);
+                }
+            }
+            if lua_type(L, -1) == LUA_TNIL {
+                lua_pushnumber(L, sent);
+                return 1;
+            }
+            lua_pushnumber(L, sent + 1.0);
+            lua_replace(L, 3);
+            lua_pushboolean(L, 0);
+            lua_replace(L, 4);
+            let channel = check(L, 1, "send_sequence");
+            let before = machine.scheduler().current;
+            let result = transfer(L, channel, Direction::Send, Slot::Value, "send_sequence");
+            if machine.scheduler().current != before || result < 0 {
+                return result;
+            }
+        }
+    }
+}
+
+unsafe extern "C-unwind" fn open(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the VM.
+    unsafe {
+        let channel = check(L, 1, "open");
+        Machine::of(L).scheduler().channels[channel].closing = false;
+        0
+    }
+}
+
+unsafe extern "C-unwind" fn close(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the VM.
+    unsafe {
+        let channel = check(L, 1, "close");
+        Machine::of(L).scheduler().channels[channel].closing = true;
+        0
+    }
+}
+
+/// `for v in c`: an iterator function and the channel.
+unsafe extern "C-unwind" fn iterate(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the VM.
+    unsafe {
+        check(L, 1, "for");
+        lua_settop(L, 1);
+        lua_pushcfunctiond(L, next, c"channel iterator".as_ptr());
+        lua_insert(L, 1);
+        2
+    }
+}
+
+unsafe extern "C-unwind" fn next(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the VM with the channel.
+    unsafe {
+        let channel = check(L, 1, "for");
+        let machine = Machine::of(L);
+        let queue = &machine.scheduler().channels[channel];
+        lua_settop(L, 1);
+        lua_pushnil(L);
+        if queue.closing && queue.balance() <= 0.0 {
+            return 1;
+        }
+        let me = machine.scheduler().current;
+        let result = transfer(L, channel, Direction::Receive, Slot::Value, ITERATION);
+        if result < 0 {
+            machine.scheduler().tasklets[me].flags.iterating = true;
+        }
+        result
+    }
+}
+
+unsafe extern "C-unwind" fn tostring(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the VM.
+    unsafe {
+        let channel = check(L, 1, "tostring");
+        push_str(L, &format!("channel {}", number(channel)));
+        1
+    }
+}
+
+/// Methods are in the upvalue; the rest is a field.
+unsafe extern "C-unwind" fn index(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the VM with a handle and a key.
+    unsafe {
+        let channel = check(L, 1, "index");
+        lua_pushvalue(L, 2);
+        if lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL {
+            return 1;
+        }
+        let machine = Machine::of(L);
+        let queue = &machine.scheduler().channels[channel];
+        match super::super::value::to_bytes(L, 2).unwrap_or_default() {
+            b"balance" => lua_pushnumber(L, queue.balance()),
+            b"closing" => lua_pushboolean(L, c_int::from(queue.closing)),
+            b"closed" => lua_pushboolean(L, c_int::from(queue.closed())),
+            b"queue" => machine.push_tasklet(L, queue.first),
+            b"preference" => lua_pushnumber(L, f64::from(queue.preference)),
+            b"schedule_all" => lua_pushboolean(L, c_int::from(queue.schedule_all)),
+            _ => lua_pushnil(L),
+        }
+        1
+    }
+}
+
+unsafe extern "C-unwind" fn newindex(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the VM with a handle, a key and a value.
+    unsafe {
+        let channel = check(L, 1, "assignment");
+        match super::super::value::to_bytes(L, 2).unwrap_or_default() {
+            b"preference" => {
+                let preference = check_int(L, 3, "preference").clamp(-1, 1) as i8;
+                Machine::of(L).scheduler().channels[channel].preference = preference;
+            }
+            b"schedule_all" => {
+                let all = check_bool(L, 3, "schedule_all");
+                Machine::of(L).scheduler().channels[channel].schedule_all = all;
+            }
+            other => {
+                let name = String::from_utf8_lossy(other).into_owned();
+                raise(
+                    L,
+                    ErrorKind::Type,
+                    format!(
+                        "a channel has no field '{name}' that can be set; \
+                         it has preference (-1, 0 or 1) and schedule_all (a boolean)"
+                    ),
+                );
+            }
+        }
+        0
+    }
+}

@@ -1,0 +1,191 @@
+//! What scripts see: `scheduler`, tasklets, channels, and the protected calls.
+
+mod channel;
+mod protected;
+mod scheduler;
+mod tasklet;
+
+use super::ffi::*;
+use super::machine::Machine;
+use super::value::raise;
+use crate::scheduler::{Error, ErrorKind, TaskletId};
+use std::ffi::{CStr, c_int};
+
+/// Puts everything into the globals. `[-0, +0]`
+///
+/// # Safety
+/// `L` is the live main state with its machine, below a protected call.
+pub(super) unsafe fn install(L: *mut lua_State) -> Result<(), Error> {
+    // SAFETY: each part leaves the stack as it was, but for the library table it is given.
+    unsafe {
+        let machine = Machine::of(L);
+        tasklet::install(L, machine)?;
+        channel::install(L, machine)?;
+        protected::install(L);
+        super::coroutine::install(L);
+        lua_setglobal(L, c"coroutine".as_ptr());
+        scheduler::install(L);
+        for name in [c"tasklet", c"channel"] {
+            lua_getglobal(L, c"scheduler".as_ptr());
+            lua_rawgetfield(L, -1, name.as_ptr());
+            lua_setglobal(L, name.as_ptr());
+            lua_settop(L, -2);
+        }
+    }
+    Ok(())
+}
+
+/// Sets `name` in the table on top of the stack to a C function. `[-0, +0]`
+unsafe fn set_function(L: *mut lua_State, name: &CStr, f: lua_CFunction) {
+    // SAFETY: called by `install` functions with a table on top.
+    unsafe {
+        lua_pushcfunctiond(L, f, name.as_ptr());
+        lua_rawsetfield(L, -2, name.as_ptr());
+    }
+}
+
+/// Raises why the scheduler refused `verb` on `whom`.
+unsafe fn refuse(L: *mut lua_State, kind: ErrorKind, verb: &str, whom: TaskletId) -> ! {
+    // SAFETY: called from a C function.
+    unsafe {
+        let scheduler = Machine::of(L).scheduler();
+        let name = scheduler.name_of(whom);
+        let text = match kind {
+            ErrorKind::Dead if whom == scheduler.main => {
+                format!(
+                    "{verb}: the main tasklet is the host itself here, in which no script can raise anything"
+                )
+            }
+            ErrorKind::Dead => {
+                format!(
+                    "{verb}: {name} is dead or was given no arguments; call it or bind it with arguments first"
+                )
+            }
+            ErrorKind::Blocked => {
+                format!("{verb}: {name} is blocked on a channel or asleep; kill or throw can end its wait")
+            }
+            ErrorKind::Alive => {
+                format!("{verb}: {name} is alive; it can be given a function again when it has ended")
+            }
+            ErrorKind::Current => format!("{verb}: {name} is the current tasklet"),
+            ErrorKind::Unbound => format!("{verb}: {name} has no function; bind one first"),
+            ErrorKind::BlockTrap => {
+                format!("{verb}: {name} would block, but its block_trap is set")
+            }
+            ErrorKind::SwitchTrap => {
+                format!(
+                    "{verb}: switching is not allowed while the switch trap is set (level {})",
+                    scheduler.switch_trap
+                )
+            }
+            ErrorKind::Deadlock => deadlock_text(L, verb, whom),
+            ErrorKind::Callback => {
+                format!("{verb}: a scheduler callback can't switch or use channels")
+            }
+            kind => format!("{verb}: {kind}"),
+        };
+        raise(L, kind, text)
+    }
+}
+
+/// Says that nobody could ever wake `whom`, and lists who waits on which channel.
+unsafe fn deadlock_text(L: *mut lua_State, verb: &str, whom: TaskletId) -> String {
+    // SAFETY: as `refuse`.
+    let scheduler = unsafe { Machine::of(L) }.scheduler();
+    let mut text = format!("{verb}: deadlock: {} is the last runnable tasklet", scheduler.name_of(whom));
+    let waiting: Vec<String> = scheduler
+        .tasklets
+        .iter()
+        .filter_map(|(id, tasklet)| match tasklet.place {
+            crate::scheduler::Place::Channel(channel, direction) => Some(format!(
+                "{} waits to {} channel {}",
+                scheduler.name_of(id),
+                if direction == crate::scheduler::Direction::Send { "send on" } else { "receive from" },
+                crate::scheduler::number(channel)
+            )),
+            _ => None,
+        })
+        .take(10)
+        .collect();
+    if !waiting.is_empty() {
+        text += &format!(" ({})", waiting.join("; "));
+    }
+    text
+}
+
+/// Raises if the calling place can't suspend, or belongs to no running tasklet. To be called before
+/// anything is changed by an operation that switches.
+unsafe fn check_can_switch(L: *mut lua_State, verb: &str) {
+    // SAFETY: called from a C function.
+    unsafe {
+        let machine = Machine::of(L);
+        check_running(L, verb);
+        if !machine.can_block(L) {
+            let place = super::coroutine::boundary_name(L);
+            raise(
+                L,
+                ErrorKind::Boundary,
+                format!(
+                    "{verb} would switch, but the VM can't suspend inside {place}; do it outside of that call"
+                ),
+            );
+        }
+    }
+}
+
+/// Raises unless a tasklet runs that may use queues: not in a scheduler callback, nor in a function
+/// that the host has called between two frames.
+unsafe fn check_running(L: *mut lua_State, verb: &str) {
+    // SAFETY: called from a C function.
+    unsafe {
+        let machine = Machine::of(L);
+        if machine.scheduler().in_callback {
+            refuse(L, ErrorKind::Callback, verb, machine.scheduler().current);
+        }
+        if machine.running.get() != machine.scheduler().current {
+            raise(
+                L,
+                ErrorKind::Boundary,
+                format!(
+                    "{verb} is only possible in a tasklet; the host has called this function outside of any"
+                ),
+            );
+        }
+    }
+}
+
+/// The number at `index` as a whole number; raises if it is something else.
+unsafe fn check_int(L: *mut lua_State, index: c_int, what: &str) -> i64 {
+    // SAFETY: called from a C function.
+    unsafe {
+        let number = lua_tonumber(L, index);
+        if lua_type(L, index) != LUA_TNUMBER || number.fract() != 0.0 || number.abs() > 1e15 {
+            wrong_type(L, index, what, "a whole number");
+        }
+        number as i64
+    }
+}
+
+/// The boolean at `index`; raises if it is something else.
+unsafe fn check_bool(L: *mut lua_State, index: c_int, what: &str) -> bool {
+    // SAFETY: called from a C function.
+    unsafe {
+        if lua_type(L, index) != LUA_TBOOLEAN {
+            wrong_type(L, index, what, "a boolean");
+        }
+        lua_toboolean(L, index) != 0
+    }
+}
+
+/// Raises that `what` should have been `expected`.
+unsafe fn wrong_type(L: *mut lua_State, index: c_int, what: &str, expected: &str) -> ! {
+    // SAFETY: called from a C function.
+    unsafe {
+        let got = if lua_type(L, index) == LUA_TNONE {
+            "nothing".into()
+        } else {
+            CStr::from_ptr(luaL_typename(L, index)).to_string_lossy()
+        };
+        raise(L, ErrorKind::Type, format!("{what}: expected {expected}, got {got}"))
+    }
+}

@@ -1,0 +1,618 @@
+//! Tasklets as scripts see them: handles.
+
+use super::super::ffi::*;
+use super::super::machine::{Dropped, Machine};
+use super::super::value::{push_str, raise, to_bytes};
+use super::scheduler::end_turn;
+use super::{check_bool, check_can_switch, refuse, set_function, wrong_type};
+use crate::scheduler::{Error, ErrorKind, Life, Place, Slot, TaskletId, number};
+use std::ffi::{c_int, c_void};
+
+/// Fields of a handle that are not methods, in the order of their atoms.
+const FIELDS: [&str; 19] = [
+    "alive",
+    "paused",
+    "blocked",
+    "scheduled",
+    "restorable",
+    "atomic",
+    "ignore_nesting",
+    "is_current",
+    "is_main",
+    "thread_id",
+    "next",
+    "prev",
+    "times_switched_to",
+    "run_time",
+    "parent_callsite",
+    "block_trap",
+    "tempval",
+    "name",
+    "id",
+];
+
+/// Makes the type of handles. `[-0, +0]`
+///
+/// # Safety
+/// `L` is a live state with its machine, below a protected call.
+pub(super) unsafe fn install(L: *mut lua_State, machine: &Machine) -> Result<(), Error> {
+    for (index, name) in FIELDS.iter().enumerate() {
+        // The first names of a machine get the first numbers.
+        let atom = machine.intern(name)?;
+        debug_assert_eq!(atom as usize, index);
+    }
+    // SAFETY: balanced pushes and pops; the destructor is set before any handle exists.
+    unsafe {
+        lua_createtable(L, 0, 12);
+        for (name, f) in [
+            (c"setup", setup as lua_CFunction),
+            (c"bind", bind),
+            (c"insert", insert),
+            (c"remove", remove),
+            (c"run", run),
+            (c"switch", switch),
+            (c"kill", kill),
+            (c"throw", throw),
+            (c"raise_exception", raise_exception),
+            (c"set_atomic", set_atomic),
+            (c"set_ignore_nesting", set_ignore_nesting),
+        ] {
+            set_function(L, name, f);
+        }
+        lua_setreadonly(L, -1, 1);
+        machine.anchors().set(machine.constants.tasklet_methods, L, -1);
+        lua_createtable(L, 0, 8);
+        lua_pushvalue(L, -2);
+        lua_pushcclosurek(L, index, c"__index".as_ptr(), 1, None);
+        lua_rawsetfield(L, -2, c"__index".as_ptr());
+        set_function(L, c"__newindex", newindex);
+        set_function(L, c"__call", setup);
+        set_function(L, c"__tostring", tostring);
+        push_str(L, "tasklet");
+        lua_rawsetfield(L, -2, c"__type".as_ptr());
+        push_str(L, "The metatable is locked");
+        lua_rawsetfield(L, -2, c"__metatable".as_ptr());
+        lua_setreadonly(L, -1, 1);
+        lua_setuserdatametatable(L, machine.tasklet_tag);
+        lua_setuserdatadtor(L, machine.tasklet_tag, Some(forget));
+        lua_settop(L, -2);
+    }
+    Ok(())
+}
+
+/// Called by the collector for a handle that nobody holds.
+unsafe extern "C" fn forget(L: *mut lua_State, data: *mut c_void) {
+    // SAFETY: the data of a handle is an id. The list is borrowed by nobody who allocates.
+    unsafe {
+        let id = *data.cast::<TaskletId>();
+        if let Ok(mut dropped) = Machine::of(L).dropped.try_borrow_mut() {
+            dropped.push(Dropped::Tasklet(id));
+        }
+    }
+}
+
+impl Machine {
+    /// Pushes the handle of a tasklet, or nil if it is gone. `[-0, +1]`
+    ///
+    /// # Safety
+    /// `L` is a live state below a protected call.
+    pub(crate) unsafe fn push_tasklet(&self, L: *mut lua_State, id: TaskletId) {
+        // SAFETY: the handle is on the stack when the shelf keeps it.
+        unsafe {
+            let Some(tasklet) = self.scheduler().tasklets.get(id) else {
+                lua_pushnil(L);
+                return;
+            };
+            match tasklet.handle {
+                Some(handle) => self.anchors().push(handle, L),
+                None => {
+                    self.push_new_handle(L, id);
+                    self.keep_handle(L, -1, id);
+                }
+            }
+        }
+    }
+
+    unsafe fn push_new_handle(&self, L: *mut lua_State, id: TaskletId) {
+        // SAFETY: the type was installed with the machine.
+        unsafe {
+            let data = lua_newuserdatataggedwithmetatable(L, size_of::<TaskletId>(), self.tasklet_tag);
+            data.cast::<TaskletId>().write(id);
+        }
+    }
+
+    /// The handle lives as long as the tasklet does.
+    unsafe fn keep_handle(&self, L: *mut lua_State, index: c_int, id: TaskletId) {
+        // SAFETY: as `push_tasklet`.
+        unsafe {
+            if self.scheduler().tasklets[id].handle.is_none() {
+                let anchor = self.anchors().keep(L, index);
+                self.scheduler().tasklets[id].handle = Some(anchor);
+            }
+        }
+    }
+}
+
+/// The tasklet whose handle is at `index`; raises if it is something else.
+unsafe fn check(L: *mut lua_State, index: c_int, verb: &str) -> TaskletId {
+    // SAFETY: called from a C function; only handles bear the tag.
+    unsafe {
+        let data = lua_touserdatatagged(L, index, Machine::of(L).tasklet_tag);
+        if data.is_null() {
+            wrong_type(L, index, verb, "a tasklet (call it with a colon)");
+        }
+        *data.cast::<TaskletId>()
+    }
+}
+
+/// `scheduler.tasklet(f?)`.
+pub(super) unsafe extern "C-unwind" fn new(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the VM.
+    unsafe {
+        lua_settop(L, 1);
+        if !matches!(lua_type(L, 1), LUA_TNIL | LUA_TFUNCTION) {
+            wrong_type(L, 1, "tasklet", "a function or nothing");
+        }
+        let machine = Machine::of(L);
+        let scheduler = machine.scheduler();
+        let owner = scheduler.tasklets.get(machine.running.get()).map(|t| t.owner).unwrap_or_default();
+        let id = scheduler.create(owner);
+        machine.push_new_handle(L, id);
+        if lua_type(L, 1) == LUA_TFUNCTION {
+            give_function(L, machine, id, 1);
+        }
+        1
+    }
+}
+
+/// Gives the tasklet the function at `index`, in place of any it had.
+unsafe fn give_function(L: *mut lua_State, machine: &Machine, id: TaskletId, index: c_int) {
+    // SAFETY: called from a C function; a tasklet that is only bound has nothing but its function on
+    // its body's stack.
+    unsafe {
+        if machine.scheduler().tasklets[id].thread.is_null() {
+            let (thread, body) = machine.new_body(L);
+            let tasklet = &mut machine.scheduler().tasklets[id];
+            tasklet.thread = thread;
+            tasklet.body = Some(body);
+        }
+        let tasklet = &mut machine.scheduler().tasklets[id];
+        lua_settop(tasklet.thread, 0);
+        lua_xpush(L, tasklet.thread, index);
+        tasklet.life = Life::Bound;
+    }
+}
+
+/// Gives a bound tasklet the `n` arguments on top of the stack: it is alive, and paused.
+unsafe fn give_arguments(L: *mut lua_State, machine: &Machine, id: TaskletId, n: c_int) {
+    // SAFETY: as `give_function`; the handle is at index 1.
+    unsafe {
+        machine.keep_handle(L, 1, id);
+        let tasklet = &mut machine.scheduler().tasklets[id];
+        luaL_checkstack(tasklet.thread, n + 2, std::ptr::null());
+        lua_xmove(L, tasklet.thread, n);
+        tasklet.arguments = n as u32;
+        tasklet.slot = Slot::Value;
+        tasklet.life = Life::Ready;
+        tasklet.switches = 0;
+    }
+}
+
+/// `t(...)`, `t:setup(...)`.
+unsafe extern "C-unwind" fn setup(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the VM.
+    unsafe {
+        let id = check(L, 1, "setup");
+        let machine = Machine::of(L);
+        match machine.scheduler().tasklets[id].life {
+            Life::Unbound => refuse(L, ErrorKind::Unbound, "setup", id),
+            Life::Ready | Life::Started => refuse(L, ErrorKind::Alive, "setup", id),
+            Life::Bound => {}
+        }
+        give_arguments(L, machine, id, lua_gettop(L) - 1);
+        if let Err(kind) = machine.scheduler().insert(id) {
+            refuse(L, kind, "setup", id);
+        }
+        lua_settop(L, 1);
+        1
+    }
+}
+
+/// `t:bind(f?, args?)`.
+unsafe extern "C-unwind" fn bind(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the VM.
+    unsafe {
+        let id = check(L, 1, "bind");
+        lua_settop(L, 3);
+        if !matches!(lua_type(L, 2), LUA_TNIL | LUA_TFUNCTION) {
+            wrong_type(L, 2, "bind", "a function or nil");
+        }
+        if !matches!(lua_type(L, 3), LUA_TNIL | LUA_TTABLE) {
+            wrong_type(L, 3, "bind: arguments", "a table made by table.pack, or nil");
+        }
+        let machine = Machine::of(L);
+        let tasklet = &machine.scheduler().tasklets[id];
+        if id == machine.running.get() {
+            refuse(L, ErrorKind::Current, "bind", id);
+        }
+        if tasklet.blocked() {
+            refuse(L, ErrorKind::Blocked, "bind", id);
+        }
+        // A tasklet inside `run` is needed there, and main can't be without its frame.
+        if tasklet.place == Place::Queue || tasklet.flags.running || id == machine.scheduler().main {
+            refuse(L, ErrorKind::Alive, "bind", id);
+        }
+        let keeps_function = lua_type(L, 2) == LUA_TNIL && lua_type(L, 3) == LUA_TTABLE;
+        if keeps_function && tasklet.life == Life::Unbound {
+            refuse(L, ErrorKind::Unbound, "bind", id);
+        }
+        if keeps_function && tasklet.alive() {
+            refuse(L, ErrorKind::Alive, "bind", id);
+        }
+        if !keeps_function {
+            machine.unbind(L, id);
+            // What was deferred may have bound it itself.
+            if machine.scheduler().tasklets[id].alive() {
+                refuse(L, ErrorKind::Alive, "bind", id);
+            }
+        }
+        if lua_type(L, 2) == LUA_TFUNCTION {
+            give_function(L, machine, id, 2);
+        }
+        if lua_type(L, 3) == LUA_TTABLE {
+            lua_rawgetfield(L, 3, c"n".as_ptr());
+            let n =
+                if lua_type(L, -1) == LUA_TNUMBER { lua_tonumber(L, -1) } else { lua_objlen(L, 3) as f64 };
+            if !(0.0..=250.0).contains(&n) {
+                wrong_type(L, 3, "bind: arguments", "at most 250 of them");
+            }
+            let n = n as c_int;
+            luaL_checkstack(L, n, std::ptr::null());
+            for i in 1..=n {
+                lua_rawgeti_(L, 3, i);
+            }
+            give_arguments(L, machine, id, n);
+        }
+        lua_settop(L, 1);
+        1
+    }
+}
+
+impl Machine {
+    /// Takes function and frame from a tasklet that is in no queue; what it has deferred runs, when
+    /// there is nothing left that it could bring back to life. `[-0, +0]`
+    unsafe fn unbind(&self, L: *mut lua_State, id: TaskletId) {
+        // SAFETY: the tasklet is suspended, so its body may be reset; deferred functions can't block.
+        unsafe {
+            let details = self.scheduler().tasklets[id].details.as_mut();
+            let deferred = details.map_or(0, |details| std::mem::take(&mut details.deferred));
+            match self.scheduler().tasklets[id].details.as_ref().and_then(|details| details.defers) {
+                Some(table) => self.anchors().push(table, L),
+                None => lua_pushnil(L),
+            }
+            self.release_body(id);
+            if let Some(handle) = self.scheduler().tasklets[id].handle.take() {
+                self.anchors().release(handle);
+            }
+            for index in (1..=deferred as c_int).rev() {
+                lua_rawgeti_(L, -1, index);
+                if lua_pcall(L, 0, 0, 0) != LUA_OK {
+                    lua_settop(L, -2);
+                }
+            }
+            lua_settop(L, -2);
+        }
+    }
+}
+
+unsafe extern "C-unwind" fn insert(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the VM.
+    unsafe {
+        let id = check(L, 1, "insert");
+        if let Err(kind) = Machine::of(L).scheduler().insert(id) {
+            refuse(L, kind, "insert", id);
+        }
+        lua_settop(L, 1);
+        1
+    }
+}
+
+unsafe extern "C-unwind" fn remove(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the VM.
+    unsafe {
+        let id = check(L, 1, "remove");
+        if let Err(kind) = Machine::of(L).scheduler().remove(id) {
+            refuse(L, kind, "remove", id);
+        }
+        lua_settop(L, 1);
+        1
+    }
+}
+
+unsafe extern "C-unwind" fn run(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the VM.
+    unsafe { run_or_switch(L, "run", false) }
+}
+
+unsafe extern "C-unwind" fn switch(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the VM.
+    unsafe { run_or_switch(L, "switch", true) }
+}
+
+unsafe fn run_or_switch(L: *mut lua_State, verb: &str, leave: bool) -> c_int {
+    // SAFETY: called from a C function.
+    unsafe {
+        let id = check(L, 1, verb);
+        let machine = Machine::of(L);
+        let me = machine.scheduler().current;
+        check_can_switch(L, verb);
+        lua_pushnil(L);
+        match machine.scheduler().run_tasklet(id, leave) {
+            Ok(turn) => end_turn(L, me, turn),
+            Err(kind) => refuse(L, kind, verb, id),
+        }
+    }
+}
+
+unsafe extern "C-unwind" fn kill(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the VM.
+    unsafe {
+        let id = check(L, 1, "kill");
+        let pending = lua_toboolean(L, 2) != 0;
+        let machine = Machine::of(L);
+        machine.anchors().push(machine.constants.exit, L);
+        throw_at(L, "kill", id, pending)
+    }
+}
+
+unsafe extern "C-unwind" fn throw(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the VM.
+    unsafe {
+        let id = check(L, 1, "throw");
+        let pending = lua_toboolean(L, 3) != 0;
+        if matches!(lua_type(L, 2), LUA_TNIL | LUA_TNONE) {
+            wrong_type(L, 2, "throw", "an error value");
+        }
+        lua_pushvalue(L, 2);
+        throw_at(L, "throw", id, pending)
+    }
+}
+
+unsafe extern "C-unwind" fn raise_exception(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the VM.
+    unsafe {
+        let id = check(L, 1, "raise_exception");
+        if matches!(lua_type(L, 2), LUA_TNIL | LUA_TNONE) {
+            wrong_type(L, 2, "raise_exception", "an error value");
+        }
+        lua_pushvalue(L, 2);
+        throw_at(L, "raise_exception", id, false)
+    }
+}
+
+/// Raises the error on top of the stack in a tasklet (`semantics.md` 1D).
+unsafe fn throw_at(L: *mut lua_State, verb: &str, id: TaskletId, pending: bool) -> c_int {
+    // SAFETY: called from a C function; the error is on top of its stack.
+    unsafe {
+        let machine = Machine::of(L);
+        let exits = machine.is_final(L, -1);
+        let tasklet = &machine.scheduler().tasklets[id];
+        let (alive, bodiless) = (tasklet.alive(), tasklet.thread.is_null());
+        let me = machine.running.get();
+        if id == me && alive {
+            lua_error(L);
+        }
+        // The main tasklet of a host has no body in which anything could be raised.
+        if !alive || bodiless {
+            if exits {
+                return 0;
+            }
+            refuse(L, ErrorKind::Dead, verb, id);
+        }
+        if pending {
+            machine.deliver(id, L, -1, Slot::Error);
+            machine.scheduler().interrupt_wait(id);
+            return 0;
+        }
+        check_can_switch(L, verb);
+        if let Err(kind) = machine.scheduler().may_switch(me, id) {
+            refuse(L, kind, verb, id);
+        }
+        machine.deliver(id, L, -1, Slot::Error);
+        lua_pushnil(L);
+        match machine.scheduler().switch(me, id) {
+            Ok(turn) => end_turn(L, me, turn),
+            Err(kind) => refuse(L, kind, verb, id),
+        }
+    }
+}
+
+unsafe extern "C-unwind" fn set_atomic(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the VM.
+    unsafe { set_flag(L, "set_atomic", |flags| &mut flags.atomic) }
+}
+
+unsafe extern "C-unwind" fn set_ignore_nesting(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the VM.
+    unsafe { set_flag(L, "set_ignore_nesting", |flags| &mut flags.ignore_nesting) }
+}
+
+unsafe fn set_flag(
+    L: *mut lua_State,
+    verb: &str,
+    flag: fn(&mut crate::scheduler::Flags) -> &mut bool,
+) -> c_int {
+    // SAFETY: called from a C function.
+    unsafe {
+        let id = check(L, 1, verb);
+        let value = check_bool(L, 2, verb);
+        let flag = flag(&mut Machine::of(L).scheduler().tasklets[id].flags);
+        let before = std::mem::replace(flag, value);
+        lua_pushboolean(L, c_int::from(before));
+        1
+    }
+}
+
+unsafe extern "C-unwind" fn tostring(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the VM.
+    unsafe {
+        let id = check(L, 1, "tostring");
+        push_str(L, &Machine::of(L).scheduler().name_of(id));
+        1
+    }
+}
+
+/// Methods are in the upvalue; the rest is a field, or was set by a script.
+unsafe extern "C-unwind" fn index(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the VM with a handle and a key.
+    unsafe {
+        let id = check(L, 1, "index");
+        let machine = Machine::of(L);
+        let tasklet = &machine.scheduler().tasklets[id];
+        let flags = tasklet.flags;
+        let mut atom = -1;
+        if lua_type(L, 2) == LUA_TSTRING {
+            lua_tostringatom(L, 2, &mut atom);
+        }
+        let truth = match usize::try_from(atom).ok().and_then(|atom| FIELDS.get(atom)).copied() {
+            Some("alive") => tasklet.alive(),
+            Some("paused") => tasklet.paused(),
+            Some("blocked") => tasklet.blocked(),
+            Some("scheduled") => tasklet.scheduled() && tasklet.alive(),
+            // Luau bodies have no native frames between their slices.
+            Some("restorable") => tasklet.alive() && !tasklet.thread.is_null(),
+            Some("atomic") => flags.atomic,
+            Some("ignore_nesting") => flags.ignore_nesting,
+            Some("block_trap") => flags.block_trap,
+            Some("is_current") => id == machine.running.get(),
+            Some("is_main") => id == machine.scheduler().main,
+            Some("thread_id") => {
+                lua_pushnumber(L, 1.0);
+                return 1;
+            }
+            Some(side @ ("next" | "prev")) => {
+                let neighbour = if side == "next" { tasklet.next } else { tasklet.prev };
+                machine.push_tasklet(L, neighbour);
+                return 1;
+            }
+            Some("times_switched_to") => {
+                lua_pushnumber(L, f64::from(tasklet.switches));
+                return 1;
+            }
+            Some("run_time") => {
+                lua_pushnumber(L, 0.0);
+                return 1;
+            }
+            Some("parent_callsite") => {
+                push_optional(L, tasklet.details.as_ref().and_then(|d| d.callsite.as_deref()));
+                return 1;
+            }
+            Some("name") => {
+                push_optional(L, tasklet.details.as_ref().and_then(|d| d.name.as_deref()));
+                return 1;
+            }
+            Some("id") => {
+                lua_pushnumber(L, number(id) as f64);
+                return 1;
+            }
+            Some("tempval") => {
+                let (thread, slot, started) = (tasklet.thread, tasklet.slot, tasklet.life == Life::Started);
+                if started && id != machine.running.get() && slot == Slot::Value && !thread.is_null() {
+                    lua_xpush(thread, L, -1);
+                } else {
+                    lua_pushnil(L);
+                }
+                return 1;
+            }
+            _ => {
+                lua_pushvalue(L, 2);
+                if lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL {
+                    return 1;
+                }
+                if let Some(fields) = tasklet.details.as_ref().and_then(|d| d.fields) {
+                    machine.anchors().push(fields, L);
+                    lua_pushvalue(L, 2);
+                    lua_rawget(L, -2);
+                }
+                return 1;
+            }
+        };
+        lua_pushboolean(L, c_int::from(truth));
+        1
+    }
+}
+
+unsafe fn push_optional(L: *mut lua_State, text: Option<&str>) {
+    // SAFETY: called from a C function.
+    unsafe {
+        match text {
+            Some(text) => push_str(L, text),
+            None => lua_pushnil(L),
+        }
+    }
+}
+
+unsafe extern "C-unwind" fn newindex(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the VM with a handle, a key and a value.
+    unsafe {
+        let id = check(L, 1, "assignment");
+        let machine = Machine::of(L);
+        let mut atom = -1;
+        if lua_type(L, 2) == LUA_TSTRING {
+            lua_tostringatom(L, 2, &mut atom);
+        }
+        match usize::try_from(atom).ok().and_then(|atom| FIELDS.get(atom)).copied() {
+            Some("block_trap") => {
+                machine.scheduler().tasklets[id].flags.block_trap = check_bool(L, 3, "block_trap");
+            }
+            Some("tempval") => {
+                let tasklet = &machine.scheduler().tasklets[id];
+                let receives = !matches!(tasklet.place, Place::Channel(_, crate::scheduler::Direction::Send));
+                // The slot of a running, an unstarted or a sending tasklet is not for others to write.
+                if tasklet.life == Life::Started
+                    && id != machine.running.get()
+                    && tasklet.slot == Slot::Value
+                    && receives
+                {
+                    machine.deliver(id, L, 3, Slot::Value);
+                }
+            }
+            Some("name") => {
+                let name = match (lua_type(L, 3), to_bytes(L, 3)) {
+                    (LUA_TNIL, _) => None,
+                    (_, Some(text)) => Some(String::from_utf8_lossy(text).into_owned().into_boxed_str()),
+                    _ => wrong_type(L, 3, "name", "a string or nil"),
+                };
+                machine.scheduler().tasklets[id].details_mut().name = name;
+            }
+            Some(field) => {
+                raise(L, ErrorKind::Type, format!("the field '{field}' of a tasklet can't be set"))
+            }
+            None => set_field(L, machine, id),
+        }
+        0
+    }
+}
+
+/// Sets a field of the script's own: the key is at index 2, the value at 3.
+unsafe fn set_field(L: *mut lua_State, machine: &Machine, id: TaskletId) {
+    // SAFETY: called from a C function.
+    unsafe {
+        machine.anchors().push(machine.constants.tasklet_methods, L);
+        lua_pushvalue(L, 2);
+        if lua_rawget(L, -2) != LUA_TNIL {
+            raise(L, ErrorKind::Type, "a method of a tasklet can't be set");
+        }
+        if machine.scheduler().tasklets[id].details_mut().fields.is_none() {
+            lua_createtable(L, 0, 1);
+            let anchor = machine.anchors().keep(L, -1);
+            machine.scheduler().tasklets[id].details_mut().fields = Some(anchor);
+        }
+        if let Some(fields) = machine.scheduler().tasklets[id].details_mut().fields {
+            machine.anchors().push(fields, L);
+            lua_pushvalue(L, 2);
+            lua_pushvalue(L, 3);
+            lua_settable(L, -3);
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! Functions of the host that scripts call, and that may make their caller wait.
+
+use super::anchor::Anchor;
+use super::ffi::*;
+use super::machine::Machine;
+use super::value::{raise, to_bytes};
+use super::vm::Vm;
+use crate::scheduler::{ChannelId, Error, ErrorKind, TaskletId, Turn};
+use mlua::{FromLua, Function, IntoLua, Value};
+use std::ffi::{CStr, c_int, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// A tasklet's wait for the host. [`Vm::wake`] ends it; a wait that was ended otherwise, by a kill
+/// say, can't be confused with a later one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Wait {
+    /// Who waits.
+    pub tasklet: TaskletId,
+    /// Which of its waits this is.
+    pub parking: u32,
+}
+
+/// What a host function gives back to the script.
+#[derive(Debug)]
+pub enum Reply {
+    /// No value.
+    Nothing,
+    /// A number.
+    Number(f64),
+    /// A boolean.
+    Boolean(bool),
+    /// Any value.
+    Value(Value),
+    /// So many values, which were pushed with [`Call::push`].
+    Pushed(c_int),
+    /// The caller waits; see [`Call::park`].
+    Parked(Wait),
+}
+
+/// One call of a host function by a script.
+pub struct Call<'a> {
+    L: *mut lua_State,
+    machine: &'a Machine,
+}
+
+type HostFunction = Box<dyn Fn(&mut Call<'_>) -> Result<Reply, Error>>;
+
+impl Call<'_> {
+    /// The tasklet that calls.
+    pub fn tasklet(&self) -> TaskletId {
+        self.machine.running.get()
+    }
+
+    /// How many arguments there are.
+    pub fn len(&self) -> c_int {
+        // SAFETY: `L` is the state of the running call.
+        unsafe { lua_gettop(self.L) }
+    }
+
+    /// There are no arguments.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The argument at `index`, counted from 1, as a number. An error of kind `type` if it is missing
+    /// or something else; a number in a string is something else.
+    pub fn number(&self, index: c_int, what: &str) -> Result<f64, Error> {
+        // SAFETY: `L` is the state of the running call.
+        unsafe {
+            match lua_type(self.L, index) {
+                LUA_TNUMBER => Ok(lua_tonumber(self.L, index)),
+                _ => Err(self.wrong_type(index, what, "a number")),
+            }
+        }
+    }
+
+    /// Like [`number`](Self::number); `None` if the argument is missing or nil.
+    pub fn optional_number(&self, index: c_int, what: &str) -> Result<Option<f64>, Error> {
+        // SAFETY: `L` is the state of the running call.
+        match unsafe { lua_type(self.L, index) } {
+            LUA_TNONE | LUA_TNIL => Ok(None),
+            _ => self.number(index, what).map(Some),
+        }
+    }
+
+    /// The argument at `index` as text; invalid UTF-8 is replaced.
+    pub fn text(&self, index: c_int, what: &str) -> Result<String, Error> {
+        // SAFETY: the string stays on the stack while it is copied.
+        let bytes = unsafe { to_bytes(self.L, index) };
+        match bytes {
+            Some(bytes) => Ok(String::from_utf8_lossy(bytes).into_owned()),
+            None => Err(self.wrong_type(index, what, "a string")),
+        }
+    }
+
+    /// The argument at `index` as anything mlua converts to; nil if it is missing.
+    pub fn get<T: FromLua>(&self, index: c_int) -> Result<T, Error> {
+        let vm = self.machine.vm().ok_or_else(|| Error::wrong_type("the VM is not ready"))?;
+        Ok(vm.lua().exec_raw_lua(|raw| {
+            // SAFETY: mlua's own stack has room for one more value, which is popped at once.
+            unsafe {
+                if lua_type(self.L, index) == LUA_TNONE {
+                    return T::from_lua(Value::Nil, vm.lua());
+                }
+                lua_xpush(self.L, raw.state(), index);
+                raw.pop::<T>()
+            }
+        })?)
+    }
+
+    /// Pushes a result, to be counted in [`Reply::Pushed`].
+    pub fn push(&mut self, value: impl IntoLua) -> Result<(), Error> {
+        let vm = self.machine.vm().ok_or_else(|| Error::wrong_type("the VM is not ready"))?;
+        let value = value.into_lua(vm.lua())?;
+        // SAFETY: mlua pushes to its own stack; the value is moved from there.
+        Ok(vm.lua().exec_raw_lua(|raw| unsafe {
+            raw.push_value(&value)?;
+            if raw.state() != self.L {
+                lua_xmove(raw.state(), self.L, 1);
+            }
+            Ok::<_, mlua::Error>(())
+        })?)
+    }
+
+    /// Takes the calling tasklet out of the run queue until [`Vm::wake`]. The function then has to
+    /// return [`Reply::Parked`] with the result. An error, and no change, where the VM can't suspend,
+    /// outside of a tasklet, and under the block trap or the switch trap.
+    pub fn park(&mut self, verb: &str) -> Result<Wait, Error> {
+        let scheduler = self.machine.scheduler();
+        let me = scheduler.current;
+        let boundary = |text: String| Err(Error::new(ErrorKind::Boundary, text));
+        if scheduler.in_callback
+            || self.machine.running.get() != me
+            || scheduler.tasklets[me].thread.is_null() && me == scheduler.main
+        {
+            return boundary(format!(
+                "{verb} is only possible in a tasklet; a script's top level, a callback and a function \
+                 that the host calls between frames are none"
+            ));
+        }
+        // SAFETY: `L` is the state of the running call.
+        if !unsafe { self.machine.can_block(self.L) } {
+            // SAFETY: as above.
+            let place = unsafe { super::coroutine::boundary_name(self.L) };
+            return boundary(format!("{verb} would wait, but the VM can't suspend inside {place}"));
+        }
+        match scheduler.park() {
+            Ok(Turn::Switch) => Ok(Wait { tasklet: me, parking: scheduler.tasklets[me].parkings }),
+            Ok(Turn::Keep) => boundary(format!("{verb} in the main tasklet")),
+            Err(kind) => {
+                let name = scheduler.name_of(me);
+                Err(Error::new(
+                    kind,
+                    match kind {
+                        ErrorKind::BlockTrap => {
+                            format!("{verb}: {name} would block, but its block_trap is set")
+                        }
+                        ErrorKind::SwitchTrap => format!("{verb}: the switch trap is set"),
+                        _ => format!("{verb}: deadlock: nobody is left who could wake {name}"),
+                    },
+                ))
+            }
+        }
+    }
+
+    /// An error that says which argument was of the wrong type.
+    pub fn wrong_type(&self, index: c_int, what: &str, expected: &str) -> Error {
+        // SAFETY: the name of a type is a constant of the VM.
+        let got = unsafe {
+            if lua_type(self.L, index) == LUA_TNONE {
+                "nothing".into()
+            } else {
+                CStr::from_ptr(luaL_typename(self.L, index)).to_string_lossy()
+            }
+        };
+        Error::wrong_type(format!("{what}: expected {expected}, got {got}"))
+    }
+}
+
+/// A value kept alive for the host, until it is [let go](Vm::release).
+#[derive(Debug)]
+pub struct Kept(Anchor);
+
+impl Vm {
+    /// Makes a function for scripts. What it returns as an error is raised in the caller with its
+    /// place; a panic in it becomes an error too.
+    pub fn function(
+        &self,
+        name: &'static CStr,
+        f: impl Fn(&mut Call<'_>) -> Result<Reply, Error> + 'static,
+    ) -> Result<Function, Error> {
+        let mut f: Option<HostFunction> = Some(Box::new(f));
+        // SAFETY: the userdata owns the boxed function, and the closure keeps the userdata.
+        let function = unsafe {
+            self.lua().exec_raw::<Function>((), |L| {
+                let data = lua_newuserdatadtor(L, size_of::<HostFunction>(), drop_function);
+                if let Some(f) = f.take() {
+                    data.cast::<HostFunction>().write(f);
+                }
+                lua_pushcclosurek(L, call_host, name.as_ptr(), 1, None);
+            })?
+        };
+        Ok(function)
+    }
+
+    /// Sets a global table of host functions.
+    pub fn library(&self, name: &str, functions: Vec<(&str, Function)>) -> Result<(), Error> {
+        let table = self.lua().create_table()?;
+        for (name, f) in functions {
+            table.raw_set(name, f)?;
+        }
+        table.set_readonly(true);
+        Ok(self.lua().globals().raw_set(name, table)?)
+    }
+
+    /// Makes a channel whose `send` never blocks: up to `capacity` values wait in it, and a further one
+    /// drops the oldest.
+    pub fn new_inbox(&self, capacity: usize) -> Result<(ChannelId, Kept), Error> {
+        let mut made = None;
+        self.with_state(|L| {
+            // SAFETY: below a protected call.
+            unsafe {
+                let channel = self.machine().push_new_channel(L);
+                lua_createtable(L, 0, 0);
+                let values = self.machine().anchors().keep(L, -1);
+                let handle = self.machine().anchors().keep(L, -2);
+                self.machine().scheduler().channels[channel].buffer_in(values, capacity);
+                made = Some((channel, Kept(handle)));
+            }
+        })?;
+        made.ok_or_else(|| Error::wrong_type("the channel could not be made"))
+    }
+
+    /// Sends to an inbox from outside of any tasklet.
+    pub fn post(&self, inbox: ChannelId, value: impl IntoLua) -> Result<(), Error> {
+        let value = value.into_lua(self.lua())?;
+        // SAFETY: protected by mlua, which has pushed the value alone.
+        unsafe {
+            self.lua().exec_raw::<()>(value, |L| {
+                self.machine().post(L, inbox);
+                lua_settop(L, 0);
+            })
+        }?;
+        Ok(())
+    }
+
+    /// Keeps a value alive that can be pushed again fast.
+    pub fn keep(&self, value: impl IntoLua) -> Result<Kept, Error> {
+        let value = value.into_lua(self.lua())?;
+        let mut kept = None;
+        // SAFETY: protected by mlua, which has pushed the value alone.
+        unsafe {
+            self.lua().exec_raw::<()>(value, |L| {
+                kept = Some(Kept(self.machine().anchors().keep(L, -1)));
+                lua_settop(L, 0);
+            })
+        }?;
+        kept.ok_or_else(|| Error::wrong_type("the value could not be kept"))
+    }
+
+    /// The kept value.
+    pub fn kept(&self, kept: &Kept) -> Result<Value, Error> {
+        // SAFETY: protected by mlua.
+        Ok(unsafe { self.lua().exec_raw::<Value>((), |L| self.machine().anchors().push(kept.0, L)) }?)
+    }
+
+    /// Pushes a kept value. `[-0, +1]`
+    ///
+    /// # Safety
+    /// `L` is a live state of this VM with room for one value.
+    pub unsafe fn push_kept(&self, L: *mut lua_State, kept: &Kept) {
+        // SAFETY: the caller's.
+        unsafe { self.machine().anchors().push(kept.0, L) }
+    }
+
+    /// Lets a kept value go.
+    pub fn release(&self, kept: Kept) {
+        // SAFETY: the VM is alive; nobody else has this anchor.
+        unsafe { self.machine().anchors().release(kept.0) }
+    }
+}
+
+unsafe extern "C" fn drop_function(_: *mut lua_State, data: *mut c_void) {
+    // SAFETY: the data was written when the userdata was made, and is dropped once.
+    unsafe { data.cast::<HostFunction>().drop_in_place() }
+}
+
+unsafe extern "C-unwind" fn call_host(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the VM; its upvalue is the boxed function. Nothing but plain data
+    // is alive when an error is raised.
+    unsafe {
+        let f = &*lua_touserdata(L, lua_upvalueindex(1)).cast::<HostFunction>();
+        let machine = Machine::of(L);
+        let mut call = Call { L, machine };
+        let reply = match catch_unwind(AssertUnwindSafe(|| f(&mut call))) {
+            Ok(reply) => reply,
+            Err(panic) => {
+                let text = panic
+                    .downcast_ref::<String>()
+                    .map(String::as_str)
+                    .or_else(|| panic.downcast_ref::<&str>().copied())
+                    .unwrap_or("no text");
+                Err(Error::wrong_type(format!("a function of the host has panicked: {text}")))
+            }
+        };
+        let reply = match reply {
+            Ok(Reply::Value(value)) => call.push(value).map(|()| Reply::Pushed(1)),
+            reply => reply,
+        };
+        match reply {
+            Ok(Reply::Nothing | Reply::Value(_)) => 0,
+            Ok(Reply::Number(number)) => {
+                lua_pushnumber(L, number);
+                1
+            }
+            Ok(Reply::Boolean(truth)) => {
+                lua_pushboolean(L, c_int::from(truth));
+                1
+            }
+            Ok(Reply::Pushed(n)) => n,
+            Ok(Reply::Parked(wait)) => {
+                lua_pushnil(L);
+                machine.suspend(L, wait.tasklet)
+            }
+            Err(Error { kind, message }) => raise(L, kind, message),
+        }
+    }
+}
+
+impl Machine {
+    /// Sends the value on top of the stack to a channel with a buffer: to the first receiver that
+    /// waits, or into the buffer. Switches to nobody. `[-0, +0]`
+    ///
+    /// # Safety
+    /// `L` is a live state below a protected call.
+    pub(super) unsafe fn post(&self, L: *mut lua_State, channel: ChannelId) {
+        let scheduler = self.scheduler();
+        let Some(queue) = scheduler.channels.get(channel) else { return };
+        let Some(buffer) = &queue.buffer else { return };
+        let (table, oldest, place, full) =
+            (buffer.values, buffer.first, buffer.next, buffer.len() == buffer.capacity);
+        let receiver = queue.first;
+        // SAFETY: a receiver waits with its slot on top of its stack; the buffer is a table. What is
+        // full drops its oldest value before it takes one more, so that its table does not grow; if
+        // memory runs out for that, it has neither.
+        unsafe {
+            if scheduler.tasklets.contains_key(receiver) {
+                self.deliver(receiver, L, -1, crate::scheduler::Slot::Value);
+                self.scheduler().interrupt_wait(receiver);
+            } else {
+                self.anchors().push(table, L);
+                if full {
+                    lua_pushnil(L);
+                    set_number(L, -2, oldest);
+                    if let Some(buffer) = &mut self.scheduler().channels[channel].buffer {
+                        buffer.first += 1;
+                        buffer.dropped += 1;
+                    }
+                }
+                lua_pushvalue(L, -2);
+                set_number(L, -2, place);
+                lua_settop(L, -2);
+                if let Some(buffer) = &mut self.scheduler().channels[channel].buffer {
+                    buffer.next += 1;
+                }
+            }
+        }
+        self.scheduler().messages += 1;
+    }
+
+    /// Pushes the oldest value of a buffer; false, and nothing, if there is none. `[-0, +(0|1)]`
+    ///
+    /// # Safety
+    /// As [`post`](Self::post).
+    pub(super) unsafe fn take_buffered(&self, L: *mut lua_State, channel: ChannelId) -> bool {
+        let Some(buffer) = &mut self.scheduler().channels[channel].buffer else { return false };
+        if buffer.len() == 0 {
+            return false;
+        }
+        let place = buffer.first;
+        let table = buffer.values;
+        buffer.first += 1;
+        if buffer.len() == 0 {
+            (buffer.first, buffer.next) = (1, 1);
+        }
+        // SAFETY: the buffer is a table; its value at `place` is replaced by nil.
+        unsafe {
+            self.anchors().push(table, L);
+            lua_pushnumber(L, place as f64);
+            lua_rawget(L, -2);
+            lua_pushnil(L);
+            set_number(L, -3, place);
+            lua_remove(L, -2);
+        }
+        true
+    }
+}
+
+/// `table[number] = value on top`. `[-1, +0]`
+unsafe fn set_number(L: *mut lua_State, table: c_int, number: u64) {
+    // SAFETY: called with the table at the relative index, below the value.
+    unsafe {
+        lua_pushnumber(L, number as f64);
+        lua_insert(L, -2);
+        lua_rawset(L, table - 1);
+    }
+}

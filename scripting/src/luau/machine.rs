@@ -1,0 +1,358 @@
+//! Scheduler and VM together: what every C function of scripts reaches from its state.
+//!
+//! # Who may hold what, and when
+//!
+//! The machine is shared by the loop and by the C functions that scripts call while the loop runs
+//! one of them, all on one thread. So it hands out its parts as `&mut` for a moment only: **no such
+//! borrow is held across a call that can run script code or finalisers** (resume, call, anything
+//! that allocates in the VM). A C function that raises unwinds through its borrows, which ends them.
+//! Finalisers run in the middle of allocations, so they touch nothing but [`Machine::dropped`].
+
+use super::anchor::{Anchor, Anchors};
+use super::ffi::*;
+use super::value;
+use crate::scheduler::{ChannelId, Error, ErrorKind, OwnerId, Scheduler, Slot, TaskletId};
+use std::cell::{Cell, RefCell, UnsafeCell};
+use std::collections::HashMap;
+use std::ffi::{c_char, c_int, c_void};
+
+/// What a tasklet died of, for the host.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The tasklet.
+    pub tasklet: TaskletId,
+    /// Its name, or a number.
+    pub name: String,
+    /// Whom it belongs to.
+    pub owner: OwnerId,
+    /// What is wrong, beginning with `file:line:` where known.
+    pub message: String,
+    /// The calls that led there, one a line, innermost first: `file:line in function 'name'`.
+    pub traceback: String,
+}
+
+/// How a watched tasklet ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The tasklet.
+    pub tasklet: TaskletId,
+    /// Whom it belonged to.
+    pub owner: OwnerId,
+    /// What it died of; `None` if its function returned or it was killed.
+    pub failure: Option<Failure>,
+}
+
+/// What finalisers leave for the loop to tidy up.
+pub(super) enum Dropped {
+    Tasklet(TaskletId),
+    Channel(ChannelId),
+}
+
+/// Values that scripts and the scheduler compare or push often, on the shelf.
+pub(super) struct Constants {
+    /// `scheduler.TaskletExit`.
+    pub exit: Anchor,
+    exit_pointer: *const c_void,
+    /// `scheduler.StopIteration`.
+    pub stop: Anchor,
+    stop_pointer: *const c_void,
+    /// Raised where memory ran out; made beforehand.
+    pub memory: Anchor,
+    /// Methods of handles, by name: tables.
+    pub tasklet_methods: Anchor,
+    pub channel_methods: Anchor,
+}
+
+/// Scheduler and VM together.
+pub(crate) struct Machine {
+    scheduler: UnsafeCell<Scheduler>,
+    anchors: UnsafeCell<Anchors>,
+    /// Coroutines of the running tasklet that have resumed another one in this slice, outermost first.
+    nest: UnsafeCell<Vec<*mut lua_State>>,
+    /// A coroutine to call functions on that may not block: callbacks, handlers, deferred functions.
+    pub(super) helper: *mut lua_State,
+    pub(super) constants: Constants,
+    pub(super) tasklet_tag: c_int,
+    pub(super) channel_tag: c_int,
+    /// The body of the running tasklet, its outermost coroutine.
+    pub(super) body: Cell<*mut lua_State>,
+    /// Whose turn it is or was last; differs from the head of the queue between two slices.
+    pub(super) running: Cell<TaskletId>,
+    pub(super) error_handler: Cell<Option<Anchor>>,
+    pub(super) schedule_callback: Cell<Option<Anchor>>,
+    pub(super) channel_callback: Cell<Option<Anchor>>,
+    pub(super) dropped: RefCell<Vec<Dropped>>,
+    /// The handle of a tasklet that has just ended, until the schedule callback has heard of it.
+    pub(super) farewell: Cell<Option<(TaskletId, Anchor)>>,
+    /// Bodies of ended tasklets, ready for the next.
+    pub(super) spare: RefCell<Vec<(*mut lua_State, Anchor)>>,
+    /// Errors that leave a tasklet go here instead of to main, if the host wants them.
+    pub(super) host_takes_errors: Cell<bool>,
+    /// Watched tasklets that have ended.
+    pub(super) ended: RefCell<Vec<Ended>>,
+    /// An error that reached a main tasklet without a body.
+    pub(super) host_error: RefCell<Option<Failure>>,
+    /// The VM itself, for what is done with mlua; null until it has its place.
+    pub(super) vm: Cell<*const super::vm::Vm>,
+    atoms: RefCell<HashMap<Box<[u8]>, i16>>,
+    next_tag: Cell<c_int>,
+}
+
+/// Tags 0 and 1 belong to the VM and to mlua.
+const FIRST_TAG: c_int = 2;
+
+impl Machine {
+    /// The machine of a VM, with nothing installed for scripts yet. `[-0, +0]`
+    ///
+    /// # Safety
+    /// `L` is the live main state, below a protected call. The caller keeps the result at its place
+    /// as long as the VM lives.
+    pub unsafe fn new(L: *mut lua_State) -> Box<Self> {
+        // SAFETY: pushes and pops are balanced; the helper is kept by the registry.
+        let machine = unsafe {
+            value::install_error_metatable(L);
+            let mut anchors = Anchors::new(L);
+            let helper = lua_newthread(L);
+            lua_ref(L, -1);
+            lua_settop(L, -2);
+            let mut constant = |kind, message| {
+                value::push_error(L, kind, message);
+                let kept = (anchors.keep(L, -1), lua_topointer(L, -1));
+                lua_settop(L, -2);
+                kept
+            };
+            let (exit, exit_pointer) = constant(ErrorKind::Exit, "TaskletExit: the tasklet is being killed");
+            let (stop, stop_pointer) =
+                constant(ErrorKind::Stop, "StopIteration: the channel's iteration ends");
+            let (memory, _) = constant(
+                ErrorKind::Memory,
+                "not enough memory: the script's VM has reached its memory limit; \
+                 look for a table or string that grows without end",
+            );
+            lua_pushnil(L);
+            let tasklet_methods = anchors.keep(L, -1);
+            let channel_methods = anchors.keep(L, -1);
+            lua_settop(L, -2);
+            Box::new(Self {
+                scheduler: UnsafeCell::new(Scheduler::new()),
+                anchors: UnsafeCell::new(anchors),
+                nest: UnsafeCell::default(),
+                helper,
+                constants: Constants {
+                    exit,
+                    exit_pointer,
+                    stop,
+                    stop_pointer,
+                    memory,
+                    tasklet_methods,
+                    channel_methods,
+                },
+                tasklet_tag: FIRST_TAG,
+                channel_tag: FIRST_TAG + 1,
+                body: Cell::new(std::ptr::null_mut()),
+                running: Cell::default(),
+                error_handler: Cell::default(),
+                schedule_callback: Cell::default(),
+                channel_callback: Cell::default(),
+                dropped: RefCell::default(),
+                farewell: Cell::default(),
+                spare: RefCell::default(),
+                host_takes_errors: Cell::new(false),
+                ended: RefCell::default(),
+                host_error: RefCell::default(),
+                vm: Cell::new(std::ptr::null()),
+                atoms: RefCell::default(),
+                next_tag: Cell::new(FIRST_TAG + 2),
+            })
+        };
+        // SAFETY: the box's contents don't move, and the caller keeps them as long as the VM lives.
+        unsafe {
+            lua_setthreaddata(lua_mainthread(L), (&raw const *machine).cast_mut().cast());
+            (*lua_callbacks(L)).useratom = Some(atom_of);
+        }
+        machine.running.set(machine.scheduler().main);
+        machine
+    }
+
+    /// The machine that a state belongs to.
+    ///
+    /// # Safety
+    /// `L` is a live state of a VM whose machine was made by [`new`](Self::new).
+    #[inline]
+    pub unsafe fn of<'a>(L: *mut lua_State) -> &'a Self {
+        // SAFETY: `new` has put the pointer there, and the machine outlives the VM.
+        unsafe { &*lua_getthreaddata(lua_mainthread(L)).cast::<Self>() }
+    }
+
+    /// The queues. See the rule at the top of the file.
+    #[inline]
+    #[allow(clippy::mut_from_ref)]
+    pub fn scheduler(&self) -> &mut Scheduler {
+        // SAFETY: one thread, and no borrow is held across anything that could take another.
+        unsafe { &mut *self.scheduler.get() }
+    }
+
+    /// The shelf. See the rule at the top of the file.
+    #[inline]
+    #[allow(clippy::mut_from_ref)]
+    pub(super) fn anchors(&self) -> &mut Anchors {
+        // SAFETY: as `scheduler`; finalisers don't touch the shelf.
+        unsafe { &mut *self.anchors.get() }
+    }
+
+    /// The coroutines that have resumed another one in this slice.
+    #[inline]
+    #[allow(clippy::mut_from_ref)]
+    pub(super) fn nest(&self) -> &mut Vec<*mut lua_State> {
+        // SAFETY: as `scheduler`.
+        unsafe { &mut *self.nest.get() }
+    }
+
+    /// The VM, for what is done with mlua.
+    pub(super) fn vm(&self) -> Option<&super::vm::Vm> {
+        // SAFETY: a VM sets this to its own box and owns the machine, so it lives at least as long.
+        unsafe { self.vm.get().as_ref() }
+    }
+
+    /// `L` is the body of the running tasklet, not a coroutine that its script has made.
+    pub(super) fn is_body(&self, L: *mut lua_State) -> bool {
+        self.body.get() == L
+    }
+
+    /// A script gets to see the coroutine `L`: if it is a body, it won't serve another tasklet.
+    pub(super) fn expose(&self, L: *mut lua_State) {
+        if self.is_body(L) {
+            let scheduler = self.scheduler();
+            scheduler.tasklets[scheduler.current].flags.exposed = true;
+        }
+    }
+
+    /// The value at `index` is an error that no `pcall` of a script stops.
+    ///
+    /// # Safety
+    /// `L` is a live state with a value at `index`.
+    pub(super) unsafe fn is_final(&self, L: *mut lua_State, index: c_int) -> bool {
+        // SAFETY: reads a pointer only.
+        unsafe { lua_topointer(L, index) == self.constants.exit_pointer }
+    }
+
+    /// The value at `index` is `scheduler.StopIteration`.
+    ///
+    /// # Safety
+    /// As [`is_final`](Self::is_final).
+    pub(super) unsafe fn is_stop(&self, L: *mut lua_State, index: c_int) -> bool {
+        // SAFETY: reads a pointer only.
+        unsafe { lua_topointer(L, index) == self.constants.stop_pointer }
+    }
+
+    /// Puts the value at `index` into the slot of a tasklet that does not run, in place of what was
+    /// there. `[-0, +0]`
+    ///
+    /// # Safety
+    /// `L` is a live state below a protected call; the tasklet has a coroutine.
+    pub(super) unsafe fn deliver(&self, id: TaskletId, L: *mut lua_State, index: c_int, slot: Slot) {
+        let tasklet = &mut self.scheduler().tasklets[id];
+        let thread = tasklet.thread;
+        // SAFETY: a suspended coroutine holds its slot on top of its stack, which `suspend` gave
+        // room to; one that never ran holds its arguments there, and an error goes above them.
+        unsafe {
+            let occupied = match tasklet.life {
+                crate::scheduler::Life::Started => tasklet.slot != Slot::Nothing,
+                _ => tasklet.slot == Slot::Error,
+            };
+            if occupied {
+                lua_settop(thread, -2);
+            }
+            lua_xpush(L, thread, index);
+        }
+        tasklet.slot = slot;
+    }
+
+    /// Suspends the running tasklet in a C function that has pushed its slot; the result is what the
+    /// C function has to return. Another tasklet is the head of the queue already.
+    ///
+    /// # Safety
+    /// Called last in a C function, after [`can_block`](Self::can_block).
+    pub(super) unsafe fn suspend(&self, L: *mut lua_State, id: TaskletId) -> c_int {
+        let nest = self.nest();
+        let tasklet = &mut self.scheduler().tasklets[id];
+        tasklet.thread = L;
+        tasklet.slot = Slot::Value;
+        if !nest.is_empty() {
+            tasklet.details_mut().outer.append(nest);
+        }
+        // SAFETY: the VM was asked before whether it can suspend here.
+        unsafe { lua_break(L) }
+    }
+
+    /// The VM can suspend the running tasklet at this place, out through all its coroutines.
+    ///
+    /// # Safety
+    /// `L` is the state of the calling C function.
+    pub(super) unsafe fn can_block(&self, L: *mut lua_State) -> bool {
+        // SAFETY: reads counters of live coroutines.
+        unsafe { lua_isyieldable(L) != 0 && self.nest().iter().all(|&outer| lua_isyieldable(outer) != 0) }
+    }
+
+    /// The number under which handlers know a name.
+    pub fn intern(&self, name: &str) -> Result<i16, Error> {
+        let mut atoms = self.atoms.borrow_mut();
+        if let Some(&atom) = atoms.get(name.as_bytes()) {
+            return Ok(atom);
+        }
+        let atom = i16::try_from(atoms.len())
+            .map_err(|_| Error::new(ErrorKind::Type, format!("no number is left for the name '{name}'")))?;
+        atoms.insert(name.as_bytes().into(), atom);
+        Ok(atom)
+    }
+
+    /// A userdata tag that nobody else uses.
+    pub fn new_tag(&self) -> Option<c_int> {
+        let tag = self.next_tag.get();
+        (tag < LUA_UTAG_LIMIT).then(|| {
+            self.next_tag.set(tag + 1);
+            tag
+        })
+    }
+}
+
+/// Gives a string its number when the VM first asks for it; −1 for names that no handler knows.
+unsafe extern "C-unwind" fn atom_of(L: *mut lua_State, text: *const c_char, length: usize) -> i16 {
+    // SAFETY: the VM calls this with one of its strings.
+    unsafe {
+        let name = std::slice::from_raw_parts(text.cast::<u8>(), length);
+        Machine::of(L).atoms.try_borrow().ok().and_then(|atoms| atoms.get(name).copied()).unwrap_or(-1)
+    }
+}
+
+/// Runs `f` protected on `L`: what it raises comes back as an error, and the stack is as before.
+///
+/// # Safety
+/// `L` is a live state that may be called on now. `f` does not panic.
+pub(crate) unsafe fn protect<F: FnOnce(*mut lua_State)>(L: *mut lua_State, f: F) -> Result<(), Error> {
+    unsafe extern "C-unwind" fn call<F: FnOnce(*mut lua_State)>(L: *mut lua_State) -> c_int {
+        // SAFETY: the only argument points to the closure of the caller, which is taken once.
+        unsafe {
+            let f = lua_touserdata(L, 1).cast::<Option<F>>();
+            lua_settop(L, 0);
+            if let Some(f) = (*f).take() {
+                f(L);
+            }
+            0
+        }
+    }
+    let mut f = Some(f);
+    // SAFETY: `lua_cpcall` allocates only inside its protection; on an error it leaves one value.
+    unsafe {
+        let top = lua_gettop(L);
+        let status = lua_cpcall(L, call::<F>, (&raw mut f).cast());
+        if status == LUA_OK {
+            lua_settop(L, top);
+            return Ok(());
+        }
+        let kind = if status == LUA_ERRMEM { ErrorKind::Memory } else { ErrorKind::Type };
+        let error = Error::new(kind, value::describe(L, -1));
+        lua_settop(L, top);
+        Err(error)
+    }
+}

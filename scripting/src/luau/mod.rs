@@ -1,0 +1,20 @@
+//! Tasklets whose body is Luau, and the VM that runs them.
+
+mod anchor;
+mod api;
+mod call;
+mod coroutine;
+pub mod ffi;
+mod interrupt;
+mod machine;
+mod module;
+mod run;
+pub mod value;
+mod vm;
+
+pub(crate) use anchor::Anchor;
+pub use call::{Call, Kept, Reply, Wait};
+pub use machine::{Ended, Failure};
+pub(crate) use module::Staged;
+pub use module::{Loader, ModuleError, ModuleFault, ModuleText, excerpt};
+pub use vm::{SchedulerStats, Vm, VmConfig};

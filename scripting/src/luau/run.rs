@@ -1,0 +1,512 @@
+//! The loop: resumes the head of the run queue, again and again.
+
+use super::anchor::Anchor;
+use super::ffi::*;
+use super::machine::{Dropped, Ended, Failure, Machine, protect};
+use super::value::describe;
+use crate::scheduler::{Error, ErrorKind, Life, OwnerId, Slot, TaskletId};
+use std::ffi::{CStr, c_char, c_int};
+use std::fmt::Write;
+
+/// Bodies of ended tasklets that are kept for later ones.
+const SPARE_BODIES: usize = 1024;
+
+impl Machine {
+    /// Runs slices until the main tasklet is the head of the queue and has no body to resume, or
+    /// until it ends; `go_on` is asked before each slice.
+    ///
+    /// # Safety
+    /// The VM is alive and none of its coroutines is running.
+    pub(crate) unsafe fn run_slices(&self, mut go_on: impl FnMut() -> bool) {
+        loop {
+            self.tidy();
+            let scheduler = self.scheduler();
+            let next = scheduler.current;
+            self.announce_switch(next);
+            if next == scheduler.main && scheduler.tasklets[next].thread.is_null() {
+                self.running.set(next);
+                scheduler.leave_run(next);
+                return;
+            }
+            if !go_on() {
+                self.running.set(scheduler.main);
+                return;
+            }
+            // SAFETY: the caller's; the head of the queue has a suspended coroutine.
+            unsafe { self.slice(next) };
+            if self
+                .scheduler()
+                .tasklets
+                .get(self.scheduler().main)
+                .is_none_or(|main| main.life == Life::Unbound)
+            {
+                return;
+            }
+        }
+    }
+
+    /// Runs the head of the queue until it switches or ends.
+    unsafe fn slice(&self, id: TaskletId) {
+        let scheduler = self.scheduler();
+        scheduler.slices += 1;
+        if !scheduler.runners.is_empty() {
+            if self.running.get() != id {
+                scheduler.restart_ticks();
+            }
+            if scheduler.tasklets[id].flags.running {
+                scheduler.leave_run(id);
+                if scheduler.limit().is_none() {
+                    // SAFETY: the VM is alive.
+                    unsafe { super::interrupt::disarm(self.helper) };
+                }
+            }
+        }
+        self.running.set(id);
+        let tasklet = &mut scheduler.tasklets[id];
+        tasklet.switches = tasklet.switches.wrapping_add(1);
+        let thread = tasklet.thread;
+        self.body.set(tasklet.outer().first().copied().unwrap_or(thread));
+        let fresh = std::mem::replace(&mut tasklet.life, Life::Started) == Life::Ready;
+        let (slot, iterating) = (tasklet.slot, tasklet.flags.iterating);
+        tasklet.flags.iterating = false;
+        let arguments = if fresh { tasklet.arguments as c_int } else { 1 };
+        let none = std::ptr::null_mut();
+        // SAFETY: `thread` is suspended with its slot on top (see `suspend`), or has its function
+        // and arguments there.
+        unsafe {
+            let status = match slot {
+                Slot::Value => lua_resume_(thread, none, arguments),
+                Slot::Nothing => lua_resume_(thread, none, 0),
+                Slot::Error if fresh => LUA_ERRRUN,
+                Slot::Error if iterating && self.is_stop(thread, -1) => {
+                    lua_settop(thread, -2);
+                    lua_pushnil(thread);
+                    lua_resume_(thread, none, 1)
+                }
+                Slot::Error => lua_resumeerror(thread, none),
+            };
+            self.settle(id, status);
+        }
+    }
+
+    /// The coroutine that was resumed has stopped: whoever resumed it within the tasklet goes on,
+    /// until the tasklet suspends or ends.
+    unsafe fn settle(&self, id: TaskletId, mut status: c_int) {
+        while status != LUA_BREAK {
+            let Some(tasklet) = self.scheduler().tasklets.get_mut(id) else { return };
+            let Some(outer) = tasklet.details.as_mut().and_then(|details| details.outer.pop()) else { break };
+            tasklet.thread = outer;
+            // SAFETY: `outer` broke in its `resume`, whose continuation picks up what came of the inner one.
+            status = unsafe { lua_resume_(outer, std::ptr::null_mut(), 0) };
+        }
+        if status != LUA_BREAK {
+            // SAFETY: the body itself has ended.
+            unsafe { self.finish(id, status) };
+        }
+    }
+
+    /// The body has returned or failed: deferred functions run, then the error handler, and then the
+    /// tasklet is dead and the next one is the head of the queue (`semantics.md` 1E).
+    unsafe fn finish(&self, id: TaskletId, status: c_int) {
+        let body = self.scheduler().tasklets[id].thread;
+        let is_main = id == self.scheduler().main;
+        // SAFETY: `body` has stopped; its error, if any, is on top of its stack. What may run out of
+        // memory is protected, and what follows it allocates nothing in the VM.
+        unsafe {
+            if status == LUA_OK {
+                // What a body returns is nobody's; left there, it would make the body look suspended.
+                lua_settop(body, 0);
+            }
+            let mut failed = status != LUA_OK && !self.is_final(body, -1);
+            let mut trace = if failed { traceback(body) } else { String::new() };
+            if self.scheduler().tasklets[id].details.as_ref().is_some_and(|d| d.deferred > 0)
+                && let Some(deeper) = self.run_deferred(id, body)
+            {
+                failed = true;
+                trace = deeper;
+            }
+            let mut failure = None;
+            if failed && self.handle_error(body, &mut trace) {
+                failed = false;
+            }
+            if failed && (self.host_takes_errors.get() || is_main) {
+                failure = Some(self.failure(id, body, std::mem::take(&mut trace)));
+                failed = false;
+            }
+            if is_main {
+                *self.host_error.borrow_mut() = failure;
+                self.scheduler().tasklets[id].life = Life::Unbound;
+                return;
+            }
+            let next = self.scheduler().end_current(failed);
+            let runner = self.scheduler().innermost_runner();
+            if failed {
+                if self.scheduler().tasklets[runner].thread.is_null() {
+                    *self.host_error.borrow_mut() = Some(self.failure(id, body, trace));
+                } else {
+                    self.deliver(runner, body, -1, Slot::Error);
+                }
+            } else if next.is_none() {
+                self.wake_hopeless_main();
+            }
+            self.bury(id, failure);
+        }
+    }
+
+    /// The queue is empty and main waits on a channel that nobody can use any more (`semantics.md` 2.19).
+    unsafe fn wake_hopeless_main(&self) {
+        let main = self.scheduler().main;
+        let text = match self.scheduler().tasklets[main].place {
+            crate::scheduler::Place::Channel(_, crate::scheduler::Direction::Send) => {
+                "deadlock: the main tasklet is sending, and no tasklet is left that could receive"
+            }
+            _ => "deadlock: the main tasklet is receiving, and no tasklet is left that could send",
+        };
+        self.scheduler().interrupt_wait(main);
+        // SAFETY: the helper is idle; main is suspended. Without memory for the text, the error that
+        // was made beforehand is raised.
+        unsafe {
+            let pushed = protect(self.helper, |L| {
+                super::value::push_error(L, ErrorKind::Deadlock, text);
+                self.deliver(main, L, -1, Slot::Error);
+            });
+            if pushed.is_err() {
+                self.anchors().push(self.constants.memory, self.helper);
+                self.deliver(main, self.helper, -1, Slot::Error);
+                lua_settop(self.helper, -2);
+            }
+        }
+    }
+
+    /// Calls what the tasklet has deferred, last in first out. An error in one of them replaces the
+    /// tasklet's own; the others are called all the same.
+    unsafe fn run_deferred(&self, id: TaskletId, body: *mut lua_State) -> Option<String> {
+        let mut trace = None;
+        loop {
+            let details = self.scheduler().tasklets[id].details_mut();
+            let Some(table) = details.defers.filter(|_| details.deferred > 0) else { return trace };
+            let index = details.deferred as c_int;
+            details.deferred -= 1;
+            // SAFETY: the table holds `deferred` functions; the helper is idle.
+            unsafe {
+                let mut status = LUA_OK;
+                let result = protect(self.helper, |L| {
+                    self.anchors().push(table, L);
+                    lua_rawgeti_(L, -1, index);
+                    lua_pushnil(L);
+                    lua_rawseti_(L, -3, index);
+                    status = lua_pcall(L, 0, 0, 0);
+                    if status != LUA_OK && !self.is_final(L, -1) {
+                        trace = Some(String::new());
+                        if lua_checkstack(body, 2) != 0 {
+                            lua_xmove(L, body, 1);
+                        }
+                    }
+                });
+                debug_assert!(result.is_ok());
+            }
+        }
+    }
+
+    /// Calls the error handler in the dying tasklet; true if the error ends there. An error in the
+    /// handler takes the place of the tasklet's own; an exit in it is a silent end.
+    unsafe fn handle_error(&self, body: *mut lua_State, trace: &mut String) -> bool {
+        let Some(handler) = self.error_handler.get() else { return false };
+        let mut handled = false;
+        // SAFETY: the helper is idle; the error is on top of the body's stack.
+        let _ = unsafe {
+            protect(self.helper, |L| {
+                self.anchors().push(handler, L);
+                lua_xpush(body, L, -1);
+                super::value::push_str(L, trace);
+                match lua_pcall(L, 2, 0, 0) {
+                    LUA_OK => handled = true,
+                    _ => {
+                        trace.clear();
+                        lua_xmove(L, body, 1);
+                        handled = self.is_final(body, -1);
+                    }
+                }
+            })
+        };
+        handled
+    }
+
+    /// What the host gets to know of the error on top of `body`.
+    unsafe fn failure(&self, id: TaskletId, body: *mut lua_State, traceback: String) -> Failure {
+        let scheduler = self.scheduler();
+        // SAFETY: the error is on top of the stack.
+        let message = unsafe { describe(body, -1) };
+        Failure {
+            tasklet: id,
+            name: scheduler.name_of(id),
+            owner: scheduler.tasklets[id].owner,
+            message,
+            traceback,
+        }
+    }
+
+    /// The tasklet is dead and in no queue: everything that it held is let go. Its record stays as
+    /// long as a script holds its handle.
+    unsafe fn bury(&self, id: TaskletId, failure: Option<Failure>) {
+        let scheduler = self.scheduler();
+        let tasklet = &mut scheduler.tasklets[id];
+        let owner = tasklet.owner;
+        if tasklet.flags.watched || failure.is_some() {
+            self.ended.borrow_mut().push(Ended { tasklet: id, owner, failure });
+        }
+        if let Some(members) = scheduler.owners.get_mut(owner) {
+            members.retain(|&member| member != id);
+        }
+        // SAFETY: nothing refers to the body any more but perhaps a script, and then it is exposed.
+        unsafe {
+            self.release_body(id);
+            let tasklet = &mut self.scheduler().tasklets[id];
+            match tasklet.handle.take() {
+                // The schedule callback is still to hear of it.
+                Some(handle) if self.schedule_callback.get().is_some() => {
+                    self.farewell.set(Some((id, handle)));
+                }
+                Some(handle) => self.anchors().release(handle),
+                None => {
+                    self.scheduler().tasklets.remove(id);
+                }
+            }
+        }
+        self.tidy();
+    }
+
+    /// Takes the body from a tasklet, for another one if no script has seen it.
+    ///
+    /// # Safety
+    /// The body is not running.
+    pub(super) unsafe fn release_body(&self, id: TaskletId) {
+        let tasklet = &mut self.scheduler().tasklets[id];
+        tasklet.life = Life::Unbound;
+        tasklet.slot = Slot::Nothing;
+        let exposed = std::mem::take(&mut tasklet.flags).exposed;
+        let nested = !tasklet.outer().is_empty();
+        let body = tasklet.outer().first().copied().unwrap_or(tasklet.thread);
+        tasklet.thread = std::ptr::null_mut();
+        if let Some(details) = &mut tasklet.details {
+            details.outer.clear();
+            details.deferred = 0;
+            if let Some(defers) = details.defers.take() {
+                // SAFETY: the table is not used again.
+                unsafe { self.anchors().release(defers) };
+            }
+        }
+        let Some(anchor) = tasklet.body.take() else { return };
+        // SAFETY: a body that has ended, or never ran, or is suspended for good, may be reset: its
+        // upvalues are closed first. One with coroutines inside is left to the collector.
+        unsafe {
+            if exposed || nested || self.spare.borrow().len() >= SPARE_BODIES {
+                self.anchors().release(anchor);
+            } else {
+                lua_resetthread(body);
+                self.spare.borrow_mut().push((body, anchor));
+            }
+        }
+    }
+
+    /// A coroutine for a new tasklet. `[-0, +0]`
+    ///
+    /// # Safety
+    /// `L` is a live state below a protected call.
+    pub(super) unsafe fn new_body(&self, L: *mut lua_State) -> (*mut lua_State, Anchor) {
+        if let Some(spare) = self.spare.borrow_mut().pop() {
+            return spare;
+        }
+        // SAFETY: the new coroutine is on the stack until the shelf keeps it.
+        unsafe {
+            let thread = lua_newthread(L);
+            let anchor = self.anchors().keep(L, -1);
+            lua_settop(L, -2);
+            (thread, anchor)
+        }
+    }
+
+    /// Forgets the records of handles that the collector has freed.
+    pub(super) fn tidy(&self) {
+        while let Some(dropped) = self.dropped.borrow_mut().pop() {
+            match dropped {
+                Dropped::Channel(id) => {
+                    let buffer = self.scheduler().channels.remove(id).and_then(|channel| channel.buffer);
+                    if let Some(buffer) = buffer {
+                        // SAFETY: nobody can name the channel any more.
+                        unsafe { self.anchors().release(buffer.values) };
+                    }
+                }
+                Dropped::Tasklet(id) => {
+                    let Some(tasklet) = self.scheduler().tasklets.get(id) else { continue };
+                    if tasklet.alive() || id == self.scheduler().main {
+                        continue;
+                    }
+                    let owner = tasklet.owner;
+                    let fields = tasklet.details.as_ref().and_then(|d| d.fields);
+                    // SAFETY: a tasklet that is not alive is in no queue, and nobody can name it any more.
+                    unsafe {
+                        self.release_body(id);
+                        if let Some(fields) = fields {
+                            self.anchors().release(fields);
+                        }
+                    }
+                    let scheduler = self.scheduler();
+                    if let Some(members) = scheduler.owners.get_mut(owner) {
+                        members.retain(|&member| member != id);
+                    }
+                    scheduler.tasklets.remove(id);
+                }
+            }
+        }
+    }
+
+    /// Calls the schedule callback for a switch from whoever ran last.
+    fn announce_switch(&self, next: TaskletId) {
+        let prev = self.running.get();
+        let Some(callback) = self.schedule_callback.get().filter(|_| prev != next) else { return };
+        self.scheduler().in_callback = true;
+        let farewell = self.farewell.take();
+        // SAFETY: no coroutine runs, so the helper is idle.
+        let result = unsafe {
+            protect(self.helper, |L| {
+                self.anchors().push(callback, L);
+                match farewell {
+                    Some((id, handle)) if id == prev => self.anchors().push(handle, L),
+                    _ => self.push_tasklet(L, prev),
+                }
+                self.push_tasklet(L, next);
+                lua_call(L, 2, 0);
+            })
+        };
+        self.scheduler().in_callback = false;
+        if let Some((_, handle)) = farewell {
+            // SAFETY: the tasklet has given it up.
+            unsafe { self.anchors().release(handle) };
+        }
+        if let Err(error) = result {
+            tracing::warn!("the schedule callback failed: {error}");
+        }
+    }
+
+    /// Makes a tasklet end at its next turn, and takes it out of what it waits for; false if it has
+    /// ended already. One that never ran just ends.
+    ///
+    /// # Safety
+    /// The VM is alive and its helper idle.
+    pub(crate) unsafe fn kill_later(&self, id: TaskletId) -> Result<bool, Error> {
+        if !self.scheduler().tasklets.get(id).is_some_and(|tasklet| tasklet.alive()) {
+            return Ok(false);
+        }
+        // SAFETY: the helper is idle; the tasklet is suspended.
+        unsafe {
+            protect(self.helper, |L| {
+                self.anchors().push(self.constants.exit, L);
+                self.deliver(id, L, -1, Slot::Error);
+            })?;
+        }
+        self.scheduler().interrupt_wait(id);
+        Ok(true)
+    }
+
+    /// Gives the main tasklet a body: the function and arguments that are the whole stack of `L`.
+    /// `[-all, +0]`
+    ///
+    /// # Safety
+    /// `L` is a live state below a protected call; main is the head of the queue and has no body.
+    pub(crate) unsafe fn embody_main(&self, L: *mut lua_State) {
+        // SAFETY: as `spawn`.
+        unsafe {
+            let n = lua_gettop(L);
+            let (thread, body) = self.new_body(L);
+            luaL_checkstack(thread, n + 2, std::ptr::null());
+            lua_xmove(L, thread, n);
+            let scheduler = self.scheduler();
+            let main = &mut scheduler.tasklets[scheduler.main];
+            main.thread = thread;
+            main.body = Some(body);
+            main.arguments = (n - 1) as u32;
+            main.life = Life::Ready;
+            main.slot = Slot::Value;
+            // Whoever asks for main gets the same handle again, in every later run.
+            self.push_tasklet(L, self.scheduler().main);
+            lua_settop(L, -2);
+        }
+        self.host_takes_errors.set(false);
+    }
+
+    /// The body of the main tasklet has ended: it is the host's again.
+    pub(crate) fn disembody_main(&self) {
+        let main = self.scheduler().main;
+        // SAFETY: the body has ended.
+        unsafe { self.release_body(main) };
+        let scheduler = self.scheduler();
+        scheduler.leave_run(main);
+        scheduler.tasklets[main].life = Life::Started;
+        scheduler.tasklets[main].slot = Slot::Nothing;
+        let _ = scheduler.insert(main);
+        scheduler.current = main;
+        self.running.set(main);
+    }
+
+    /// Makes a tasklet of the function and arguments that are the whole stack of `L`, and queues it.
+    /// `[-all, +0]`
+    ///
+    /// # Safety
+    /// `L` is a live state below a protected call.
+    pub(crate) unsafe fn spawn(&self, L: *mut lua_State, owner: OwnerId) -> TaskletId {
+        // SAFETY: the body gets all values of the stack, after room was made for them.
+        unsafe {
+            let n = lua_gettop(L);
+            let (thread, body) = self.new_body(L);
+            luaL_checkstack(thread, n + 2, std::ptr::null());
+            lua_xmove(L, thread, n);
+            let scheduler = self.scheduler();
+            let id = scheduler.create(owner);
+            let tasklet = &mut scheduler.tasklets[id];
+            tasklet.thread = thread;
+            tasklet.body = Some(body);
+            tasklet.arguments = (n - 1) as u32;
+            tasklet.life = Life::Ready;
+            tasklet.slot = Slot::Value;
+            // A floating tasklet that is alive can always be queued.
+            let _ = scheduler.insert(id);
+            id
+        }
+    }
+}
+
+/// The calls on a coroutine's stack, innermost first, one a line.
+///
+/// # Safety
+/// `L` is a coroutine that is suspended, has failed, or is running the caller.
+pub(crate) unsafe fn traceback(L: *mut lua_State) -> String {
+    let mut out = String::new();
+    // SAFETY: `lua_getinfo` fills `debug` for each level that it reports.
+    unsafe {
+        let mut debug: lua_Debug = std::mem::zeroed();
+        for level in 0..64 {
+            if lua_getinfo(L, level, c"sln".as_ptr(), &mut debug) == 0 {
+                return out;
+            }
+            if text(debug.what) == "C" {
+                continue;
+            }
+            let _ = write!(out, "{}:{}", text(debug.short_src), debug.currentline);
+            match text(debug.name) {
+                "" => out.push_str(" in the main chunk or an unnamed function\n"),
+                name => {
+                    let _ = writeln!(out, " in function '{name}'");
+                }
+            }
+        }
+    }
+    out.push_str("...\n");
+    out
+}
+
+/// A C string of the VM that may be missing.
+unsafe fn text<'a>(s: *const c_char) -> &'a str {
+    // SAFETY: the VM's debug strings end with a zero and live as long as the function they describe.
+    unsafe { if s.is_null() { "" } else { CStr::from_ptr(s).to_str().unwrap_or("?") } }
+}

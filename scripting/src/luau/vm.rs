@@ -1,0 +1,273 @@
+//! The VM: made once per host, sandboxed, with a limit on its memory.
+
+use super::ffi::*;
+use super::machine::{Ended, Failure, Machine};
+use super::module::Modules;
+use crate::scheduler::{Error, OwnerId, Place, TaskletId};
+use mlua::{Function, IntoLuaMulti, Lua, LuaOptions, StdLib};
+use std::cell::RefCell;
+use std::ffi::c_int;
+use std::rc::Rc;
+
+/// How a [`Vm`] is made.
+#[derive(Clone, Debug)]
+pub struct VmConfig {
+    /// The most memory that the VM may use, in bytes. An allocation beyond it is an error of kind
+    /// `memory` in the script that asked for it. Default: 512 MiB.
+    pub memory_limit: usize,
+}
+
+impl Default for VmConfig {
+    fn default() -> Self {
+        Self { memory_limit: 512 << 20 }
+    }
+}
+
+/// A Luau VM with its scheduler.
+pub struct Vm {
+    pub(crate) modules: RefCell<Modules>,
+    // The order matters: the VM goes first, its finalisers still use the machine.
+    lua: Lua,
+    machine: Box<Machine>,
+}
+
+impl Vm {
+    /// Makes a VM in which scripts find `scheduler`, `tasklet`, `channel` and the safe part of the
+    /// standard library. [`seal`](Self::seal) closes its sandbox.
+    pub fn new(config: VmConfig) -> Result<Rc<Self>, Error> {
+        let libraries = StdLib::COROUTINE
+            | StdLib::TABLE
+            | StdLib::OS
+            | StdLib::STRING
+            | StdLib::UTF8
+            | StdLib::BIT
+            | StdLib::MATH
+            | StdLib::BUFFER
+            | StdLib::VECTOR
+            | StdLib::DEBUG;
+        let lua = Lua::new_with(libraries, LuaOptions::new())?;
+        lua.set_memory_limit(config.memory_limit)?;
+        let mut machine = None;
+        let mut installed = Ok(());
+        // SAFETY: mlua protects the call; the machine is kept beside the VM, which is dropped first.
+        unsafe {
+            lua.exec_raw::<()>((), |L| {
+                machine = Some(Machine::new(L));
+                installed = super::api::install(L);
+            })?;
+        }
+        installed?;
+        let machine = machine.ok_or_else(|| Error::wrong_type("the VM could not be set up"))?;
+        // What the machine refers to doesn't move any more from here on.
+        let vm = Rc::new(Self { modules: RefCell::default(), lua, machine });
+        vm.machine.vm.set(&raw const *vm);
+        vm.install_require()?;
+        Ok(vm)
+    }
+
+    /// The VM as mlua knows it, for everything that is not on a hot path.
+    pub fn lua(&self) -> &Lua {
+        &self.lua
+    }
+
+    pub(super) fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// Calls `f` with the raw state, in a protected call: what `f` raises comes back as an error.
+    pub fn with_state(&self, f: impl FnOnce(*mut lua_State)) -> Result<(), Error> {
+        // SAFETY: mlua protects the call and restores the stack afterwards.
+        unsafe { self.lua.exec_raw::<()>((), f) }.map_err(Error::from)
+    }
+
+    /// Makes the globals read-only. To be called when everything for scripts is in place.
+    pub fn seal(&self) -> Result<(), Error> {
+        Ok(self.lua.sandbox(true)?)
+    }
+
+    /// The number under which direct handlers see `name` (a field or a method). Names must be
+    /// known before the first script is loaded.
+    pub fn intern(&self, name: &str) -> Result<i16, Error> {
+        self.machine.intern(name)
+    }
+
+    /// A userdata tag that nobody else uses, or `None` when all are taken.
+    pub fn new_tag(&self) -> Option<c_int> {
+        self.machine.new_tag()
+    }
+
+    /// Makes a runnable tasklet that will call `f` with `arguments`, last in the run queue.
+    pub fn spawn(
+        &self,
+        f: &Function,
+        arguments: impl IntoLuaMulti,
+        owner: OwnerId,
+    ) -> Result<TaskletId, Error> {
+        let mut arguments = arguments.into_lua_multi(&self.lua)?;
+        arguments.push_front(mlua::Value::Function(f.clone()));
+        let mut id = TaskletId::default();
+        // SAFETY: mlua protects the call and has pushed the function and its arguments alone.
+        unsafe { self.lua.exec_raw::<()>(arguments, |L| id = self.machine.spawn(L, owner)) }?;
+        Ok(id)
+    }
+
+    /// A new owner, to which tasklets can be made to belong.
+    pub fn new_owner(&self) -> OwnerId {
+        self.machine.scheduler().owners.insert(Vec::new())
+    }
+
+    /// Calls `f` as the main tasklet of this scheduler and runs until it returns: what `bluetick exec`
+    /// does with a file. Errors of other tasklets go to main, as in Stackless.
+    pub fn run_main(&self, f: &Function, arguments: impl IntoLuaMulti) -> Result<(), Failure> {
+        let main = self.machine.scheduler().main;
+        let failure = |error: Error| Failure {
+            tasklet: main,
+            name: "the main tasklet".into(),
+            owner: OwnerId::default(),
+            message: error.message,
+            traceback: String::new(),
+        };
+        let arguments = arguments.into_lua_multi(&self.lua).map_err(|error| failure(error.into()))?;
+        let mut call = arguments;
+        call.push_front(mlua::Value::Function(f.clone()));
+        // SAFETY: mlua protects the call and has pushed the function and its arguments alone.
+        let bound = unsafe { self.lua.exec_raw::<()>(call, |L| self.machine.embody_main(L)) };
+        bound.map_err(|error| failure(error.into()))?;
+        // SAFETY: called from outside of the VM, so none of its coroutines runs.
+        unsafe { self.machine.run_slices(|| true) };
+        self.machine.disembody_main();
+        self.machine.host_error.borrow_mut().take().map_or(Ok(()), Err)
+    }
+
+    /// Runs the tasklets that are runnable, in order, until none is left or `go_on` says no; it is
+    /// asked before each slice. Those that are left stay in order and run first the next time.
+    pub fn run_ready(&self, go_on: impl FnMut() -> bool) {
+        self.machine.host_takes_errors.set(true);
+        let scheduler = self.machine.scheduler();
+        let main = scheduler.main;
+        if scheduler.current == main {
+            // Main has no body: entering `run` can't be refused unless the trap is set.
+            scheduler.switch_trap = 0;
+            if scheduler.enter_run(None) != Ok(crate::scheduler::Turn::Switch) {
+                return;
+            }
+        }
+        // SAFETY: called from outside of the VM, so none of its coroutines runs.
+        unsafe { self.machine.run_slices(go_on) };
+    }
+
+    /// Makes a parked tasklet runnable, last in the run queue; false if it isn't parked (any more)
+    /// in the wait that `parking` names.
+    pub fn wake(&self, tasklet: TaskletId, parking: u32) -> bool {
+        let scheduler = self.machine.scheduler();
+        scheduler.tasklets.get(tasklet).is_some_and(|t| t.parkings == parking) && scheduler.wake(tasklet)
+    }
+
+    /// Makes a tasklet end at its next turn, in the next [`run_ready`](Self::run_ready): its deferred
+    /// functions run. False if it has ended already.
+    pub fn kill(&self, tasklet: TaskletId) -> Result<bool, Error> {
+        // SAFETY: no coroutine of the VM runs but perhaps the caller's, which is not the helper.
+        unsafe { self.machine.kill_later(tasklet) }
+    }
+
+    /// The tasklets that belong to `owner`, in the order of their creation.
+    pub fn owned_by(&self, owner: OwnerId) -> Vec<TaskletId> {
+        self.machine.scheduler().owners.get(owner).cloned().unwrap_or_default()
+    }
+
+    /// Forgets an owner; its tasklets belong to nobody from then on.
+    pub fn remove_owner(&self, owner: OwnerId) {
+        self.machine.scheduler().owners.remove(owner);
+    }
+
+    /// Whom the running tasklet belongs to.
+    pub fn current_owner(&self) -> OwnerId {
+        let scheduler = self.machine.scheduler();
+        scheduler.tasklets.get(self.machine.running.get()).map(|t| t.owner).unwrap_or_default()
+    }
+
+    /// Has the end of the tasklet noted in [`take_ended`](Self::take_ended).
+    pub fn watch(&self, tasklet: TaskletId) {
+        if let Some(tasklet) = self.machine.scheduler().tasklets.get_mut(tasklet) {
+            tasklet.flags.watched = true;
+        }
+    }
+
+    /// The watched tasklets that have ended since the last call, and all that have failed.
+    pub fn take_ended(&self) -> Vec<Ended> {
+        std::mem::take(&mut *self.machine.ended.borrow_mut())
+    }
+
+    /// Names a tasklet, for messages.
+    pub fn set_name(&self, tasklet: TaskletId, name: &str) {
+        if let Some(tasklet) = self.machine.scheduler().tasklets.get_mut(tasklet) {
+            tasklet.details_mut().name = Some(name.into());
+        }
+    }
+
+    /// Where a tasklet waits or was stopped, the innermost call first; empty if it has no body or runs.
+    pub fn traceback(&self, tasklet: TaskletId) -> String {
+        let scheduler = self.machine.scheduler();
+        match scheduler.tasklets.get(tasklet) {
+            Some(t) if t.alive() && !t.thread.is_null() && tasklet != self.machine.running.get() => {
+                // SAFETY: the coroutine is suspended.
+                unsafe { super::run::traceback(t.thread) }
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// How the scheduler stands.
+    pub fn stats(&self) -> SchedulerStats {
+        let scheduler = self.machine.scheduler();
+        let mut stats = SchedulerStats {
+            slices: scheduler.slices,
+            messages: scheduler.messages,
+            runnable: self.runnable(),
+            tasklets: scheduler.tasklets.len() - 1,
+            ..SchedulerStats::default()
+        };
+        for (_, tasklet) in &scheduler.tasklets {
+            match tasklet.place {
+                Place::Channel(..) => stats.waiting += 1,
+                Place::Parked => stats.parked += 1,
+                Place::Queue | Place::Floating => {}
+            }
+        }
+        stats
+    }
+
+    /// How many tasklets are in the run queue, the host's main one left out.
+    pub fn runnable(&self) -> usize {
+        let scheduler = self.machine.scheduler();
+        scheduler.queued - usize::from(scheduler.tasklets[scheduler.main].scheduled())
+    }
+
+    /// Slices run, and values handed over on channels, over all time.
+    pub fn work_done(&self) -> (u64, u64) {
+        let scheduler = self.machine.scheduler();
+        (scheduler.slices, scheduler.messages)
+    }
+
+    /// Memory in use by the VM, in bytes.
+    pub fn memory(&self) -> usize {
+        self.lua.used_memory()
+    }
+}
+
+/// A look at the scheduler. Counting the waiting takes time proportional to all tasklets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SchedulerStats {
+    /// Slices run, over all time.
+    pub slices: u64,
+    /// Values handed over on channels, over all time.
+    pub messages: u64,
+    /// In the run queue.
+    pub runnable: usize,
+    /// Waiting on a channel.
+    pub waiting: usize,
+    /// Waiting for the host: asleep, or until the next frame.
+    pub parked: usize,
+    /// All that exist, dead ones that a script still holds included.
+    pub tasklets: usize,
+}

@@ -1,0 +1,230 @@
+//! Three-way merge of module values: **if the game changed a value, the game keeps it; otherwise the
+//! file wins.**
+//!
+//! `base` is what the old text defined, `live` what the game has now, `fresh` what the new text
+//! defines. Records are merged field by field, lists as a whole; the identity of live tables is kept.
+
+use super::report::Difference;
+use mlua::{Table, Value};
+use std::ffi::c_void;
+
+/// Tables in tables are looked at to this depth; deeper ones count as unchanged values.
+const DEPTH: usize = 8;
+
+/// What a value was at one moment: tables by their contents, the rest by identity.
+#[derive(Clone, Debug, Default)]
+pub enum Snapshot {
+    /// Nil, or deeper than is looked at.
+    #[default]
+    Nothing,
+    /// A boolean, number, string, vector, function or other value.
+    Value(Value),
+    /// A table: which one it was, and its fields.
+    Table(*const c_void, Vec<(Value, Snapshot)>),
+}
+
+impl Snapshot {
+    /// A snapshot of a value.
+    pub fn of(value: &Value) -> Self {
+        Self::take(value, &mut Vec::new())
+    }
+
+    fn take(value: &Value, path: &mut Vec<*const c_void>) -> Self {
+        match value {
+            Value::Nil => Self::Nothing,
+            Value::Table(table) => {
+                let identity = table.to_pointer();
+                if path.len() == DEPTH || path.contains(&identity) {
+                    return Self::Table(identity, Vec::new());
+                }
+                path.push(identity);
+                let fields = fields(table).map(|(key, value)| (key, Self::take(&value, path))).collect();
+                path.pop();
+                Self::Table(identity, fields)
+            }
+            value => Self::Value(value.clone()),
+        }
+    }
+
+    fn field(&self, key: &Value) -> &Self {
+        const NOTHING: &Snapshot = &Snapshot::Nothing;
+        match self {
+            Self::Table(_, fields) => fields.iter().find(|(k, _)| same(k, key)).map_or(NOTHING, |(_, v)| v),
+            _ => NOTHING,
+        }
+    }
+
+    /// A value still is what it was, the contents of tables included.
+    fn holds(&self, value: &Value) -> bool {
+        match (self, value) {
+            (Self::Nothing, Value::Nil) => true,
+            (Self::Value(before), value) => same(before, value),
+            (Self::Table(_, before), Value::Table(table)) => self.holds_fields(before, table, 0),
+            _ => false,
+        }
+    }
+
+    fn holds_fields(&self, before: &[(Value, Self)], table: &Table, depth: usize) -> bool {
+        let mut count = 0;
+        let all = fields(table).all(|(key, value)| {
+            count += 1;
+            match (self.field(&key), &value) {
+                (Self::Table(identity, deeper), Value::Table(inner)) => {
+                    deeper.is_empty() && *identity == inner.to_pointer()
+                        || depth < DEPTH && self.field(&key).holds_fields(deeper, inner, depth + 1)
+                }
+                (before, value) => before.holds(value),
+            }
+        });
+        all && count == before.len()
+    }
+}
+
+/// All fields of a table, without metamethods.
+fn fields(table: &Table) -> impl Iterator<Item = (Value, Value)> {
+    table.pairs::<Value, Value>().filter_map(Result::ok)
+}
+
+/// The very same value. Unlike `==` this runs no metamethods, and NaN is the same as NaN.
+pub(super) fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Nil, Value::Nil) => true,
+        (Value::Boolean(a), Value::Boolean(b)) => a == b,
+        (Value::String(a), Value::String(b)) => a == b,
+        (Value::Vector(a), Value::Vector(b)) => a == b,
+        (Value::Integer(_) | Value::Number(_), Value::Integer(_) | Value::Number(_)) => {
+            let number = |value: &Value| match value {
+                Value::Integer(n) => *n as f64,
+                Value::Number(n) => *n,
+                _ => 0.0,
+            };
+            let (a, b) = (number(a), number(b));
+            a == b || a.is_nan() && b.is_nan()
+        }
+        (a, b) => a.type_name() == b.type_name() && a.to_pointer() == b.to_pointer(),
+    }
+}
+
+/// How a value reads in a report.
+fn show(value: &Value) -> String {
+    match value {
+        Value::Nil => "nothing".into(),
+        Value::Boolean(b) => b.to_string(),
+        Value::Integer(n) => n.to_string(),
+        Value::Number(n) => n.to_string(),
+        Value::String(s) => format!("{:?}", s.to_string_lossy()),
+        Value::Vector(v) => format!("({}, {}, {})", v.x(), v.y(), v.z()),
+        Value::Table(t) => format!("a table of {}", fields(t).count()),
+        other => format!("a {}", other.type_name()),
+    }
+}
+
+/// One merge.
+pub(super) struct Merge<'a> {
+    /// Module tables that were evaluated aside, each with the live one.
+    pub pairs: &'a [(Table, Table)],
+    pub differences: Vec<Difference>,
+}
+
+impl Merge<'_> {
+    /// Merges the fields of a table.
+    pub fn table(&mut self, base: &Snapshot, live: &Table, fresh: &Table, path: &str) {
+        for (key, value) in fields(fresh).collect::<Vec<_>>() {
+            let path = join(path, &key);
+            self.field(base.field(&key), live, &key, value, &path);
+        }
+        // What the old file defined and the new one doesn't.
+        if let Snapshot::Table(_, before) = base {
+            for (key, before) in before {
+                let gone = matches!(fresh.raw_get::<Value>(key.clone()), Ok(Value::Nil));
+                if gone && live.raw_get::<Value>(key.clone()).is_ok_and(|value| before.holds(&value)) {
+                    let _ = live.raw_set(key.clone(), Value::Nil);
+                }
+            }
+        }
+    }
+
+    fn field(&mut self, base: &Snapshot, live: &Table, key: &Value, fresh: Value, path: &str) {
+        let Ok(now) = live.raw_get::<Value>(key.clone()) else { return };
+        let merged = self.value(base, &now, fresh, path);
+        if !same(&merged, &now) {
+            let _ = live.raw_set(key.clone(), merged);
+        }
+    }
+
+    /// What the game has from now on: what it had, or what the new text defines. A table stays the
+    /// same one and gets new contents.
+    pub fn value(&mut self, base: &Snapshot, now: &Value, fresh: Value, path: &str) -> Value {
+        let fresh = self.living(fresh);
+        match (now, &fresh) {
+            // A function that the game has put there itself stays.
+            (Value::Function(_) | Value::Nil, Value::Function(_)) if base.holds(now) => return fresh,
+            (Value::Table(inner), Value::Table(new)) if !same(now, &fresh) => {
+                if is_list(inner) || is_list(new) {
+                    self.list(base, inner, new, path);
+                } else {
+                    self.table(base, inner, new, path);
+                }
+            }
+            // A channel, tasklet or coroutine that the top level makes is made once: others wait on it.
+            (Value::UserData(_), Value::UserData(_)) | (Value::Thread(_), Value::Thread(_)) => {}
+            _ if base.holds(&fresh) || same(now, &fresh) => {}
+            _ if base.holds(now) => {
+                self.note(path, now, &fresh, false);
+                return fresh;
+            }
+            _ => self.note(path, now, &fresh, true),
+        }
+        now.clone()
+    }
+
+    /// A list is taken whole, in place.
+    fn list(&mut self, base: &Snapshot, live: &Table, fresh: &Table, path: &str) {
+        let (now, new) = (Value::Table(live.clone()), Value::Table(fresh.clone()));
+        if base.holds(&new) || Snapshot::of(&now).holds(&new) {
+            return;
+        }
+        if !base.holds(&now) {
+            self.note(path, &now, &new, true);
+            return;
+        }
+        self.note(path, &now, &new, false);
+        let _ = live.clear();
+        for (key, value) in fields(fresh).collect::<Vec<_>>() {
+            let _ = live.raw_set(key, self.living(value));
+        }
+    }
+
+    /// The live table in place of the one of a module that was evaluated aside.
+    pub fn living(&self, value: Value) -> Value {
+        match &value {
+            Value::Table(table) => self
+                .pairs
+                .iter()
+                .find(|(fresh, _)| fresh.to_pointer() == table.to_pointer())
+                .map_or(value, |(_, live)| Value::Table(live.clone())),
+            _ => value,
+        }
+    }
+
+    fn note(&mut self, path: &str, before: &Value, after: &Value, kept: bool) {
+        self.differences.push(Difference {
+            file: String::new(),
+            path: path.into(),
+            before: show(before),
+            after: show(after),
+            kept,
+        });
+    }
+}
+
+fn is_list(table: &Table) -> bool {
+    table.raw_len() > 0
+}
+
+fn join(path: &str, key: &Value) -> String {
+    match key {
+        Value::String(name) => format!("{path}.{}", name.to_string_lossy()),
+        key => format!("{path}[{}]", show(key)),
+    }
+}

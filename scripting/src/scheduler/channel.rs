@@ -1,0 +1,132 @@
+//! Channels: a rendezvous, no buffer; and inboxes, which have one.
+
+use super::Scheduler;
+use super::tasklet::{Place, TaskletId};
+use crate::luau::Anchor;
+
+slotmap::new_key_type! {
+    /// Names a channel. Never reused.
+    pub struct ChannelId;
+}
+
+/// Which side of a channel a tasklet is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Send,
+    Receive,
+}
+
+impl Direction {
+    /// What one waiter on this side adds to the balance.
+    pub fn sign(self) -> i32 {
+        match self {
+            Self::Send => 1,
+            Self::Receive => -1,
+        }
+    }
+}
+
+/// One channel and its queue of waiters, which are all on the same side.
+#[derive(Default)]
+pub(crate) struct Channel {
+    pub first: TaskletId,
+    pub last: TaskletId,
+    /// +n: n senders wait; −n: n receivers wait.
+    pub balance: i32,
+    /// Who goes on at once after a hand-over: −1 the receiver, 1 the sender, 0 whoever came last.
+    pub preference: i8,
+    pub schedule_all: bool,
+    pub closing: bool,
+    /// Makes it an inbox: sending never blocks.
+    pub buffer: Option<Box<Buffer>>,
+}
+
+/// Values that wait in an inbox: those with the numbers from `first` to before `next`.
+pub(crate) struct Buffer {
+    /// A table of them.
+    pub values: Anchor,
+    pub first: u64,
+    pub next: u64,
+    /// How many may wait; a further one drops the oldest.
+    pub capacity: u64,
+    /// How many were dropped.
+    pub dropped: u64,
+}
+
+impl Buffer {
+    pub fn len(&self) -> u64 {
+        self.next - self.first
+    }
+}
+
+impl Channel {
+    pub fn new() -> Self {
+        Self { preference: -1, ..Self::default() }
+    }
+
+    /// Makes it an inbox.
+    pub fn buffer_in(&mut self, values: Anchor, capacity: usize) {
+        self.preference = 1;
+        let capacity = capacity.max(1) as u64;
+        self.buffer = Some(Box::new(Buffer { values, first: 1, next: 1, capacity, dropped: 0 }));
+    }
+
+    /// Values that wait in the buffer.
+    pub fn buffered(&self) -> u64 {
+        self.buffer.as_ref().map_or(0, |buffer| buffer.len())
+    }
+
+    /// The number that scripts see: waiting senders or values, or receivers below 0.
+    pub fn balance(&self) -> f64 {
+        f64::from(self.balance) + self.buffered() as f64
+    }
+
+    /// Closing, and nobody waits any more.
+    pub fn closed(&self) -> bool {
+        self.closing && self.balance() == 0.0
+    }
+
+    /// Somebody waits on the other side of `direction`.
+    pub fn has_partner(&self, direction: Direction) -> bool {
+        self.balance * direction.sign() < 0
+    }
+}
+
+impl Scheduler {
+    /// Puts a floating tasklet at the end of the channel's queue.
+    pub(super) fn enqueue(&mut self, channel: ChannelId, direction: Direction, id: TaskletId) {
+        let queue = &mut self.channels[channel];
+        let last = std::mem::replace(&mut queue.last, id);
+        if queue.first == TaskletId::default() {
+            queue.first = id;
+        }
+        queue.balance += direction.sign();
+        if let Some(last) = self.tasklets.get_mut(last) {
+            last.next = id;
+        }
+        let tasklet = &mut self.tasklets[id];
+        debug_assert_eq!(tasklet.place, Place::Floating);
+        tasklet.prev = last;
+        tasklet.next = TaskletId::default();
+        tasklet.place = Place::Channel(channel, direction);
+    }
+
+    /// Takes a waiter out of the channel's queue, wherever it stands; the others keep their order.
+    pub(super) fn dequeue(&mut self, channel: ChannelId, direction: Direction, id: TaskletId) {
+        let tasklet = &mut self.tasklets[id];
+        let (prev, next) = (tasklet.prev, tasklet.next);
+        tasklet.prev = TaskletId::default();
+        tasklet.next = TaskletId::default();
+        tasklet.place = Place::Floating;
+        let queue = &mut self.channels[channel];
+        queue.balance -= direction.sign();
+        match self.tasklets.get_mut(prev) {
+            Some(prev) => prev.next = next,
+            None => queue.first = next,
+        }
+        match self.tasklets.get_mut(next) {
+            Some(next) => next.prev = prev,
+            None => queue.last = prev,
+        }
+    }
+}

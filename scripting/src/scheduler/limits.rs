@@ -1,0 +1,106 @@
+//! `run` and its limits, counted in ticks: the VM's safepoints (loop turns, calls, returns).
+
+use super::Scheduler;
+use super::tasklet::{Place, TaskletId};
+
+/// How long `run` may go on (`semantics.md` 3B).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limit {
+    /// Ticks; more than 0.
+    pub ticks: u64,
+    /// Interrupt nobody; return at the next yield after the limit.
+    pub soft: bool,
+    /// Count over the whole run, not for each slice anew.
+    pub total: bool,
+    /// Interrupt in spite of native frames.
+    pub ignore_nesting: bool,
+}
+
+/// A tasklet inside `run`.
+pub(crate) struct Runner {
+    pub tasklet: TaskletId,
+    /// Only the outermost limit counts; those of inner runs are ignored while it is there.
+    pub limit: Option<Limit>,
+}
+
+impl Scheduler {
+    pub(super) fn push_runner(&mut self, tasklet: TaskletId, limit: Option<Limit>) {
+        let limit = limit.filter(|_| self.limit().is_none());
+        if let Some(limit) = limit {
+            self.ticks_left = limit.ticks as i64;
+        }
+        self.runners.push(Runner { tasklet, limit });
+    }
+
+    /// The runner whose limit counts, and the limit.
+    pub(crate) fn limit(&self) -> Option<(TaskletId, Limit)> {
+        self.runners.iter().find_map(|runner| runner.limit.map(|limit| (runner.tasklet, limit)))
+    }
+
+    /// `runner` goes on: its `run` is over, and so are those inside it; their tasklets become
+    /// runnable, the innermost first (`semantics.md` 3.17).
+    pub(crate) fn leave_run(&mut self, runner: TaskletId) {
+        while let Some(Runner { tasklet, .. }) = self.runners.pop() {
+            self.tasklets[tasklet].flags.running = false;
+            if tasklet == runner {
+                break;
+            }
+            if self.tasklets[tasklet].place == Place::Floating {
+                self.append(tasklet);
+            }
+        }
+    }
+
+    /// A switch took place: the count starts anew, unless it runs over the whole run, or a soft stop
+    /// is due that the switch, a hand-over, was no place for.
+    pub(crate) fn restart_ticks(&mut self) {
+        if let Some((_, limit)) = self.limit()
+            && !limit.total
+            && !(limit.soft && self.ticks_left <= 0)
+        {
+            self.ticks_left = limit.ticks as i64;
+        }
+    }
+
+    /// At a yield after a soft limit has passed, the runner goes on, and the one that would have run
+    /// stays first in the queue.
+    pub(super) fn soft_stop(&mut self, prev: TaskletId, next: TaskletId) -> TaskletId {
+        match self.limit() {
+            Some((runner, limit))
+                if limit.soft
+                    && self.ticks_left <= 0
+                    && prev != runner
+                    && next != runner
+                    && self.tasklets[runner].place == Place::Floating =>
+            {
+                self.insert_before(next, runner);
+                runner
+            }
+            _ => next,
+        }
+    }
+
+    /// A tick has passed in the running tasklet; true if it has to stop now.
+    pub(crate) fn tick(&mut self) -> bool {
+        self.ticks_left -= 1;
+        if self.ticks_left > 0 {
+            return false;
+        }
+        let Some((runner, limit)) = self.limit() else { return false };
+        let tasklet = &self.tasklets[self.current];
+        !limit.soft && !tasklet.flags.atomic && self.switch_trap == 0 && self.current != runner
+    }
+
+    /// Stops the running tasklet: it is paused, and the `run` with the limit returns it.
+    pub(crate) fn stop_current(&mut self) {
+        let Some((runner, _)) = self.limit() else { return };
+        let me = self.current;
+        self.unqueue(me);
+        self.interrupted = Some(me);
+        if self.tasklets[runner].place != Place::Queue {
+            self.unlink(runner);
+            self.append(runner);
+        }
+        self.current = runner;
+    }
+}

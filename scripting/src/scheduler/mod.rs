@@ -1,0 +1,107 @@
+//! The machine: run queue, channels, and who runs next.
+//!
+//! | file | what |
+//! |---|---|
+//! | `tasklet.rs` | what is known of a tasklet: how far it has come and where it is |
+//! | `ring.rs` | the run queue |
+//! | `channel.rs` | channels and their queues |
+//! | `switch.rs` | every operation that may switch, as decisions about the queues |
+//! | `limits.rs` | `run` and its limits |
+//! | `error.rs` | what the scheduler raises |
+
+mod channel;
+mod error;
+mod limits;
+mod ring;
+mod switch;
+mod tasklet;
+
+use slotmap::SlotMap;
+
+pub use channel::ChannelId;
+pub(crate) use channel::{Channel, Direction};
+pub use error::{Error, ErrorKind};
+pub(crate) use limits::{Limit, Runner};
+pub(crate) use switch::Turn;
+pub(crate) use tasklet::{Flags, Life, Place, Slot, Tasklet};
+pub use tasklet::{OwnerId, TaskletId};
+
+/// The whole state of the machine.
+///
+/// `current` is the head of the run queue and runs. The others follow it in order; `main` and other
+/// tasklets inside `run` float beside the ring, and come back when it is empty.
+pub(crate) struct Scheduler {
+    pub tasklets: SlotMap<TaskletId, Tasklet>,
+    pub channels: SlotMap<ChannelId, Channel>,
+    /// The head of the run queue; null for a moment when it is empty.
+    pub current: TaskletId,
+    /// How many are in the run queue, the running one included.
+    pub queued: usize,
+    pub main: TaskletId,
+    /// The tasklets inside `run`, the innermost last.
+    pub runners: Vec<Runner>,
+    /// While it isn't 0 nobody may switch.
+    pub switch_trap: i32,
+    /// What is left of the limit of the `run` that has one.
+    pub ticks_left: i64,
+    /// The tasklet that a limit has stopped, until `run` returns it.
+    pub interrupted: Option<TaskletId>,
+    /// A scheduler callback is running: it may not switch.
+    pub in_callback: bool,
+    /// The tasklets of each owner, in the order of their creation.
+    pub owners: SlotMap<OwnerId, Vec<TaskletId>>,
+    /// Slices run, over all time.
+    pub slices: u64,
+    /// Values handed over on channels, over all time.
+    pub messages: u64,
+}
+
+impl Scheduler {
+    /// A scheduler whose main tasklet has no body yet and is the only member of the run queue.
+    pub fn new() -> Self {
+        let mut scheduler = Self {
+            tasklets: SlotMap::with_key(),
+            channels: SlotMap::with_key(),
+            current: TaskletId::default(),
+            queued: 0,
+            main: TaskletId::default(),
+            runners: Vec::new(),
+            switch_trap: 0,
+            ticks_left: 0,
+            interrupted: None,
+            in_callback: false,
+            owners: SlotMap::with_key(),
+            slices: 0,
+            messages: 0,
+        };
+        scheduler.main = scheduler.create(OwnerId::default());
+        scheduler.tasklets[scheduler.main].life = Life::Started;
+        scheduler.append(scheduler.main);
+        scheduler
+    }
+
+    /// A new, unbound tasklet.
+    pub fn create(&mut self, owner: OwnerId) -> TaskletId {
+        let id = self.tasklets.insert(Tasklet::new(owner));
+        if let Some(members) = self.owners.get_mut(owner) {
+            members.push(id);
+        }
+        id
+    }
+
+    /// What people call the tasklet in messages.
+    pub fn name_of(&self, id: TaskletId) -> String {
+        if id == self.main {
+            return "the main tasklet".into();
+        }
+        match self.tasklets.get(id).and_then(|t| t.details.as_ref()).and_then(|d| d.name.as_deref()) {
+            Some(name) => format!("tasklet '{name}'"),
+            None => format!("tasklet {}", number(id)),
+        }
+    }
+}
+
+/// The number by which people know something with a generational key.
+pub(crate) fn number(key: impl slotmap::Key) -> u64 {
+    key.data().as_ffi() & 0xffff_ffff
+}

@@ -1,0 +1,72 @@
+//! The run queue: a ring whose head is the running tasklet.
+//!
+//! Switching to a member rotates the ring: nobody changes places, the head becomes the target. So
+//! "the caller goes to the end" is what happens when it switches to its successor, and switching to
+//! a later member leaves the caller in the middle (`semantics.md` 0.2).
+
+use super::Scheduler;
+use super::tasklet::{Place, TaskletId};
+
+impl Scheduler {
+    /// Puts a floating tasklet just before the head, that is last.
+    pub(super) fn append(&mut self, id: TaskletId) {
+        if self.current == TaskletId::default() {
+            let tasklet = &mut self.tasklets[id];
+            tasklet.next = id;
+            tasklet.prev = id;
+            tasklet.place = Place::Queue;
+            self.current = id;
+            self.queued += 1;
+        } else {
+            self.insert_before(self.current, id);
+        }
+    }
+
+    /// Puts a floating tasklet at the head, before everyone else.
+    pub(super) fn prepend(&mut self, id: TaskletId) {
+        self.append(id);
+        self.current = id;
+    }
+
+    /// Puts a floating tasklet between `successor` and the one before it.
+    pub(super) fn insert_before(&mut self, successor: TaskletId, id: TaskletId) {
+        let predecessor = std::mem::replace(&mut self.tasklets[successor].prev, id);
+        self.tasklets[predecessor].next = id;
+        let tasklet = &mut self.tasklets[id];
+        debug_assert_eq!(tasklet.place, Place::Floating);
+        tasklet.prev = predecessor;
+        tasklet.next = successor;
+        tasklet.place = Place::Queue;
+        self.queued += 1;
+    }
+
+    /// Takes a member out; if it was the head, its successor becomes the head.
+    pub(super) fn unqueue(&mut self, id: TaskletId) {
+        let tasklet = &mut self.tasklets[id];
+        debug_assert_eq!(tasklet.place, Place::Queue);
+        let (prev, next) = (tasklet.prev, tasklet.next);
+        tasklet.prev = TaskletId::default();
+        tasklet.next = TaskletId::default();
+        tasklet.place = Place::Floating;
+        self.queued -= 1;
+        if next == id {
+            self.current = TaskletId::default();
+            return;
+        }
+        self.tasklets[prev].next = next;
+        self.tasklets[next].prev = prev;
+        if self.current == id {
+            self.current = next;
+        }
+    }
+
+    /// Takes a tasklet out of wherever it waits, so that it floats.
+    pub(super) fn unlink(&mut self, id: TaskletId) {
+        match self.tasklets[id].place {
+            Place::Floating => {}
+            Place::Queue => self.unqueue(id),
+            Place::Channel(channel, direction) => self.dequeue(channel, direction, id),
+            Place::Parked => self.tasklets[id].place = Place::Floating,
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! What happened in a world, in order: announcements, reloads, errors, lines of the log.
+//!
+//! The journal is bounded in every direction: a script that errs or prints without end fills it, not the memory.
+
+use std::{collections::VecDeque, time::Duration};
+
+use crate::snapshot::{EntityId, Place};
+
+/// How many of each kind are kept.
+const KEPT: usize = 200;
+
+/// How long a text may be, in bytes, and how many lines a report may have.
+const LONGEST_TEXT: usize = 2000;
+const MOST_LINES: usize = 64;
+
+/// When something happened.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Stamp {
+    /// Its place in the order of all that happened, from 1.
+    pub number: u64,
+    /// The frame.
+    pub frame: u64,
+    /// The sim time in seconds.
+    pub sim_time: f64,
+}
+
+/// Something in the journal, with its stamp.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stamped<T> {
+    /// When.
+    pub stamp: Stamp,
+    /// What.
+    pub what: T,
+}
+
+/// A reload that took effect or was refused.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reload {
+    /// Which files: `guard.luau #3 -> #4`, or `guard.luau (still #4)` where it was refused.
+    pub title: String,
+    /// Whether nothing has changed, for the reason in the details.
+    pub refused: bool,
+    /// What it did, line by line: `212 tasklets moved`, `now    SPEED 5 -> 8`.
+    pub details: Vec<String>,
+    /// What it took by the wall clock.
+    pub took: Option<Duration>,
+}
+
+/// What an error did to its tasklet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Ended it.
+    Failed,
+    /// Left it at the failing statement until its file is saved again.
+    Parked,
+}
+
+/// A line of source around an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceLine {
+    /// Its number, from 1.
+    pub number: u32,
+    /// Its text, without the line end.
+    pub text: String,
+}
+
+/// A script's error.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScriptError {
+    /// What it did to its tasklet.
+    pub fate: Fate,
+    /// What is wrong, without its place.
+    pub message: String,
+    /// Where.
+    pub place: Option<Place>,
+    /// The calls that led there, innermost first.
+    pub traceback: Vec<String>,
+    /// The source around the line of `place`.
+    pub excerpt: Vec<SourceLine>,
+    /// The entity whose script it is, and that entity's name.
+    pub entity: Option<(EntityId, String)>,
+    /// The tasklet's name.
+    pub tasklet: Option<String>,
+    /// More to know: where it goes on, its locals.
+    pub notes: Vec<String>,
+    /// In how many tasklets it has happened.
+    pub count: u64,
+    /// Whether its file has been saved well since.
+    pub mended: bool,
+}
+
+/// How much has happened, with what the journal has forgotten.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Announcements of the director.
+    pub announcements: u64,
+    /// Reloads that took effect.
+    pub reloads: u64,
+    /// Reloads that were refused.
+    pub refused: u64,
+    /// Different errors.
+    pub errors: u64,
+    /// Tasklets that had one.
+    pub erring_tasklets: u64,
+}
+
+/// Something that happened, borrowed from the journal.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Event<'a> {
+    /// The director announced this.
+    Announcement(&'a str),
+    /// Files were saved.
+    Reload(&'a Reload),
+    /// A script erred. It is told once; later ones like it only count.
+    Error(&'a ScriptError),
+    /// A script printed this.
+    Log(&'a str),
+}
+
+/// The order of events.
+#[derive(Debug, Clone, Default)]
+pub struct Journal {
+    now: Stamp,
+    revision: u64,
+    totals: Totals,
+    announcements: VecDeque<Stamped<String>>,
+    reloads: VecDeque<Stamped<Reload>>,
+    errors: VecDeque<Stamped<ScriptError>>,
+    log: VecDeque<Stamped<String>>,
+}
+
+impl Journal {
+    /// Sets the frame and sim time of what happens from now on.
+    pub fn set_time(&mut self, frame: u64, sim_time: f64) {
+        self.now = Stamp { frame, sim_time, ..self.now };
+    }
+
+    /// The director announces `text`.
+    pub fn announce(&mut self, text: impl Into<String>) {
+        self.totals.announcements += 1;
+        let stamp = self.stamp();
+        keep(&mut self.announcements, stamp, shortened(text.into()));
+    }
+
+    /// Files were reloaded, or refused.
+    pub fn reload(&mut self, mut reload: Reload) {
+        *if reload.refused { &mut self.totals.refused } else { &mut self.totals.reloads } += 1;
+        reload.title = shortened(reload.title);
+        shorten_lines(&mut reload.details);
+        let stamp = self.stamp();
+        keep(&mut self.reloads, stamp, reload);
+    }
+
+    /// A script erred. Where the same message came from the same place before and has not been mended since, that
+    /// error counts on, so that a typo in ten thousand tasklets is one error.
+    pub fn error(&mut self, mut error: ScriptError) {
+        self.totals.erring_tasklets += error.count;
+        error.message = shortened(error.message);
+        let same = |old: &&mut Stamped<ScriptError>| {
+            !old.what.mended && old.what.place == error.place && old.what.message == error.message
+        };
+        if let Some(old) = self.errors.iter_mut().rev().find(same) {
+            old.what.count += error.count;
+            self.revision += 1;
+            return;
+        }
+        self.totals.errors += 1;
+        shorten_lines(&mut error.traceback);
+        shorten_lines(&mut error.notes);
+        error.excerpt.truncate(MOST_LINES);
+        for line in &mut error.excerpt {
+            line.text = shortened(std::mem::take(&mut line.text));
+        }
+        let stamp = self.stamp();
+        keep(&mut self.errors, stamp, error);
+    }
+
+    /// A good version of `file` runs: its errors so far are history.
+    pub fn mend(&mut self, file: &str) {
+        for error in &mut self.errors {
+            // `guard.luau#3`, an older text of the file, is the same file.
+            let of = error.what.place.as_ref().and_then(|place| place.file.split('#').next());
+            error.what.mended |= of == Some(file);
+        }
+        self.revision += 1;
+    }
+
+    /// A script or the host prints `line`.
+    pub fn log(&mut self, line: impl Into<String>) {
+        let stamp = self.stamp();
+        keep(&mut self.log, stamp, shortened(line.into()));
+    }
+
+    /// Announcements, oldest first.
+    pub fn announcements(&self) -> &VecDeque<Stamped<String>> {
+        &self.announcements
+    }
+
+    /// Reloads, oldest first.
+    pub fn reloads(&self) -> &VecDeque<Stamped<Reload>> {
+        &self.reloads
+    }
+
+    /// Errors, oldest first.
+    pub fn errors(&self) -> &VecDeque<Stamped<ScriptError>> {
+        &self.errors
+    }
+
+    /// Lines of the log, oldest first.
+    pub fn log_lines(&self) -> &VecDeque<Stamped<String>> {
+        &self.log
+    }
+
+    /// Errors that have not been mended.
+    pub fn open_errors(&self) -> usize {
+        self.errors.iter().filter(|error| !error.what.mended).count()
+    }
+
+    /// How much has happened.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// The number of the newest event, 0 before the first.
+    pub fn newest(&self) -> u64 {
+        self.now.number
+    }
+
+    /// Another number after every change.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// What has happened since the event of that `number` and is still kept, oldest first.
+    pub fn since(&self, number: u64) -> Vec<(Stamp, Event<'_>)> {
+        // Each list is in order, so the new ones are its end; most ticks end here, with nothing.
+        if number == self.now.number {
+            return Vec::new();
+        }
+        fn new<'a, T>(
+            list: &'a VecDeque<Stamped<T>>,
+            number: u64,
+            event: impl Fn(&'a T) -> Event<'a>,
+        ) -> impl Iterator<Item = (Stamp, Event<'a>)> {
+            let start = list.partition_point(|entry| entry.stamp.number <= number);
+            list.range(start..).map(move |entry| (entry.stamp, event(&entry.what)))
+        }
+        let mut events: Vec<_> = new(&self.announcements, number, |text| Event::Announcement(text))
+            .chain(new(&self.reloads, number, Event::Reload))
+            .chain(new(&self.errors, number, Event::Error))
+            .chain(new(&self.log, number, |text| Event::Log(text)))
+            .collect();
+        events.sort_by_key(|(stamp, _)| stamp.number);
+        events
+    }
+
+    fn stamp(&mut self) -> Stamp {
+        self.now.number += 1;
+        self.revision += 1;
+        self.now
+    }
+}
+
+fn keep<T>(list: &mut VecDeque<Stamped<T>>, stamp: Stamp, what: T) {
+    if list.len() == KEPT {
+        list.pop_front();
+    }
+    list.push_back(Stamped { stamp, what });
+}
+
+fn shortened(mut text: String) -> String {
+    if text.len() > LONGEST_TEXT {
+        text.truncate(text.floor_char_boundary(LONGEST_TEXT));
+        text.push('…');
+    }
+    text
+}
+
+fn shorten_lines(lines: &mut Vec<String>) {
+    lines.truncate(MOST_LINES);
+    for line in lines {
+        *line = shortened(std::mem::take(line));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn events_come_in_the_order_in_which_they_happened() {
+        let mut journal = Journal::default();
+        journal.set_time(60, 1.0);
+        journal.log("a");
+        journal.announce("b");
+        let seen = journal.newest();
+        assert_eq!(journal.since(seen), []);
+        journal.set_time(61, 1.1);
+        journal.log("c");
+        journal.announce("d");
+        journal.log("e");
+        let stamp = |number| Stamp { number, frame: 61, sim_time: 1.1 };
+        assert_eq!(
+            journal.since(seen),
+            [(stamp(3), Event::Log("c")), (stamp(4), Event::Announcement("d")), (stamp(5), Event::Log("e"))]
+        );
+    }
+
+    #[test]
+    fn the_same_error_counts_on_until_it_is_mended() {
+        let mut journal = Journal::default();
+        for _ in 0..10_000 {
+            journal.error(sample::error("hunter.luau", 9));
+        }
+        assert_eq!((journal.errors().len(), journal.errors()[0].what.count), (1, 10_000));
+        assert_eq!((journal.totals().errors, journal.totals().erring_tasklets), (1, 10_000));
+        journal.mend("shop.luau");
+        assert_eq!(journal.open_errors(), 1);
+        journal.mend("hunter.luau");
+        assert_eq!(journal.open_errors(), 0);
+        journal.error(sample::error("hunter.luau", 9));
+        assert_eq!((journal.errors().len(), journal.open_errors()), (2, 1));
+    }
+
+    #[test]
+    fn an_error_in_an_older_text_of_a_file_is_mended_with_it() {
+        let mut journal = Journal::default();
+        journal.error(sample::error("hunter.luau#3", 9));
+        journal.mend("hunter.luau");
+        assert_eq!(journal.open_errors(), 0);
+    }
+
+    #[test]
+    fn endless_scripts_fill_the_journal_and_not_the_memory() {
+        let mut journal = Journal::default();
+        for line in 0..100_000 {
+            journal.log(format!("{line} {}", "é".repeat(2_000)));
+        }
+        assert_eq!(journal.log_lines().len(), KEPT);
+        assert!(journal.log_lines().iter().all(|line| line.what.len() < LONGEST_TEXT + 8));
+    }
+}

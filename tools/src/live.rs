@@ -1,0 +1,376 @@
+//! A project that plays: a world with the host that runs its scripts, as the players see it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bevy_ecs::prelude::*;
+use bluetick::ecs::Value;
+use bluetick::{FrameReport, Library, Scene, Script, ScriptFailure, ScriptHost, ScriptStatus};
+
+use crate::arena::{self, Announcements, Arena, Glyph, Health, Team, Transform};
+use crate::journal::{Fate, Journal, Reload, ScriptError, SourceLine};
+use crate::session::Session;
+use crate::snapshot::{
+    Bounds, Budget, Creature, EntityId, Entry, Followed, Hue, Place, Snapshot, TaskletCounts, TaskletState,
+};
+
+/// The deepest that a state table is shown.
+const DEPTH: usize = 4;
+
+/// The most entries of a state table that are shown.
+const MOST_ENTRIES: usize = 60;
+
+/// What to play, and how.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The project folder, with `scripts` and `scenes` in it; without one, the demo.
+    pub dir: Option<PathBuf>,
+    /// The scene; without one, the first by name.
+    pub scene: Option<String>,
+    /// The seed; without one, 1.
+    pub seed: Option<u64>,
+    /// Whether files are watched.
+    pub watch: bool,
+    /// How long scripts may take in a frame; without it, the host's default.
+    pub budget: Option<Duration>,
+}
+
+/// A project that plays.
+pub struct Live {
+    world: World,
+    host: ScriptHost,
+    announcements: Announcements,
+    journal: Journal,
+    scene: String,
+    seed: u64,
+    slices: u64,
+    messages: u64,
+    budget: Budget,
+    sleeping: usize,
+    yielding: usize,
+}
+
+impl Live {
+    /// Opens a project and spawns its scene.
+    ///
+    /// # Errors
+    /// Says what is wrong with the folder or the scene, and where.
+    pub fn open(options: Options) -> Result<Self, String> {
+        let dir = match options.dir {
+            Some(dir) => dir,
+            None => demo_folder()?,
+        };
+        let library = Library::builder()
+            .scripts(dir.join("scripts"))
+            .scenes(dir.join("scenes"))
+            .open()
+            .map_err(|error| error.to_string())?;
+        let scene = match options.scene {
+            Some(scene) => scene,
+            None => match library.scenes().first() {
+                Some(first) => first.as_str().to_owned(),
+                None => return Err(format!("{}: no scene, that is no file scenes/*.toml", dir.display())),
+            },
+        };
+        let source = library.scene(scene.as_str()).map_err(|error| error.to_string())?;
+        let seed = options.seed.unwrap_or(1);
+        let announcements = Announcements::default();
+        let mut world = World::new();
+        arena::set_up(&mut world);
+        let mut builder =
+            ScriptHost::builder().library(library).watch(options.watch).seed(seed).keep_printed();
+        if let Some(budget) = options.budget {
+            builder = builder.budget(budget);
+        }
+        let host =
+            arena::register(builder, &announcements).build(&mut world).map_err(|error| error.to_string())?;
+        let parsed =
+            Scene::parse(&source.text, &source.path.to_string_lossy()).map_err(|error| error.to_string())?;
+        parsed.spawn(&mut world, host.registry(), seed).map_err(|error| error.to_string())?;
+        let budget = Budget { limit: Duration::ZERO, used: Duration::ZERO };
+        Ok(Self {
+            world,
+            host,
+            announcements,
+            journal: Journal::default(),
+            scene,
+            seed,
+            slices: 0,
+            messages: 0,
+            budget,
+            sleeping: 0,
+            yielding: 0,
+        })
+    }
+
+    /// How many scripts have failed.
+    pub fn failed(&self) -> usize {
+        self.host.script_counts().1
+    }
+
+    fn tell(&mut self, report: FrameReport) {
+        self.journal.set_time(report.frame, report.sim_time);
+        for text in self.announcements.borrow_mut().drain(..) {
+            self.journal.announce(text);
+        }
+        for line in self.host.take_printed() {
+            self.journal.log(line);
+        }
+        for note in report.notes {
+            self.journal.log(note);
+        }
+        if let Some(reload) = report.reload {
+            let refused = reload.is_refused();
+            let text = reload.to_string();
+            let mut lines = text.lines().map(|line| line.trim_end().to_owned());
+            let title = lines.next().unwrap_or_default();
+            let title =
+                title.trim_start_matches("reload refused").trim_start_matches("reload").trim().to_owned();
+            let details = lines.map(|line| line.trim_start().to_owned()).collect();
+            if !refused {
+                for module in &reload.modules {
+                    self.journal.mend(&module.file);
+                }
+            }
+            self.journal.reload(Reload { title, refused, details, took: Some(report.reload_time) });
+        }
+        for failure in report.failures {
+            self.journal.error(script_error(&self.world, failure));
+        }
+        self.slices += report.slices;
+        self.messages += report.messages;
+        self.budget = Budget { limit: report.budget, used: report.script_time };
+        (self.sleeping, self.yielding) = (report.sleeping, report.yielding);
+    }
+
+    fn creatures(&mut self) -> Vec<Creature> {
+        let mut query = self.world.query::<(
+            Entity,
+            &Transform,
+            &Glyph,
+            Option<&Team>,
+            Option<&Health>,
+            Option<&Script>,
+            Option<&Name>,
+        )>();
+        query
+            .iter(&self.world)
+            .map(|(entity, transform, glyph, team, health, script, name)| {
+                let behaviour: Arc<str> = match (team, script) {
+                    (_, Some(script)) => script.names().next().unwrap_or_default().into(),
+                    (Some(team), None) => team.name.as_str().into(),
+                    (None, None) => "thing".into(),
+                };
+                Creature {
+                    entity: id(entity),
+                    name: name.map_or_else(|| behaviour.clone(), |name| name.as_str().into()),
+                    x: f64::from(transform.translation.x),
+                    y: f64::from(transform.translation.y),
+                    glyph: glyph.symbol,
+                    hue: Hue::from_name(&glyph.hue).unwrap_or_default(),
+                    behaviour,
+                    health: health.map(|health| (health.current / health.max).clamp(0.0, 1.0)),
+                    tasklet: script.and_then(state_of),
+                }
+            })
+            .collect()
+    }
+
+    fn tasklets(&self) -> TaskletCounts {
+        let stats = self.host.vm().stats();
+        TaskletCounts {
+            runnable: stats.runnable + self.yielding,
+            sleeping: self.sleeping,
+            waiting: stats.waiting,
+            failed: self.failed(),
+        }
+    }
+
+    fn followed(&self, follow: EntityId) -> Option<Followed> {
+        let entity = self.world.iter_entities().map(|e| e.id()).find(|&entity| id(entity) == follow)?;
+        let script = self.world.get::<Script>(entity);
+        let waits = self.host.waits_at(entity);
+        let state = script.and_then(state_of);
+        let scripts: Vec<String> = script
+            .map(|script| {
+                script.names().map(|n| format!("{n}.luau #{}", self.host.vm().module_version(n))).collect()
+            })
+            .unwrap_or_default();
+        let mut shown = Vec::new();
+        if let Some(table) = self.host.state(entity) {
+            show_table(&table, 0, &mut shown);
+        }
+        let mut components = Vec::new();
+        for name in self.host.registry().component_names() {
+            if let Some(value) = self.host.registry().read(&self.world, entity, name) {
+                show_value(name, &value, 0, &mut components);
+            }
+        }
+        Some(Followed {
+            entity: follow,
+            name: match self.world.get::<Name>(entity) {
+                Some(name) => name.as_str().to_owned(),
+                None => format!("entity {entity}"),
+            },
+            script: scripts.join(", "),
+            tasklet: state,
+            status: match script.and_then(|script| script.statuses().next()) {
+                Some(ScriptStatus::Failed { message, .. }) => format!("failed: {message}"),
+                Some(ScriptStatus::Finished) => "finished".into(),
+                Some(ScriptStatus::Starting) => "starting".into(),
+                Some(ScriptStatus::Running) => "waiting".into(),
+                None => String::new(),
+            },
+            waits_at: waits.lines().next().and_then(place),
+            state: shown,
+            components,
+        })
+    }
+}
+
+impl Session for Live {
+    fn tick(&mut self, dt: f64) {
+        let report = arena::step(&mut self.world, &mut self.host, dt);
+        self.tell(report);
+    }
+
+    fn snapshot(&mut self, follow: Option<EntityId>) -> Snapshot {
+        let Arena { min, max } = self.world.resource::<Arena>().clone();
+        let clock = self.host.clock();
+        Snapshot {
+            scene: self.scene.clone(),
+            seed: self.seed,
+            frame: clock.frame,
+            sim_time: clock.sim,
+            bounds: Bounds {
+                min: [f64::from(min.x), f64::from(min.y)],
+                max: [f64::from(max.x), f64::from(max.y)],
+            },
+            landmarks: Vec::new(),
+            creatures: self.creatures(),
+            budget: Some(self.budget),
+            tasklets: self.tasklets(),
+            slices: self.slices,
+            messages: self.messages,
+            followed: follow.and_then(|follow| self.followed(follow)),
+        }
+    }
+
+    fn journal(&self) -> &Journal {
+        &self.journal
+    }
+}
+
+/// The demo's folder: `assets` where one stands, or where the sources were when this was built.
+fn demo_folder() -> Result<PathBuf, String> {
+    let places = [Path::new("assets"), Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../assets"))];
+    let found = places.iter().find(|place| place.join("scenes").is_dir());
+    found.map(|place| place.to_path_buf()).ok_or_else(|| {
+        "the demo's folder 'assets' is not here; name a project folder: bluetick run DIR".to_owned()
+    })
+}
+
+fn id(entity: Entity) -> EntityId {
+    EntityId { index: entity.index_u32(), generation: entity.generation().to_bits() }
+}
+
+fn state_of(script: &Script) -> Option<TaskletState> {
+    script.statuses().next().map(|status| match status {
+        ScriptStatus::Failed { .. } => TaskletState::Failed,
+        ScriptStatus::Starting => TaskletState::Runnable,
+        ScriptStatus::Running | ScriptStatus::Finished => TaskletState::Sleeping,
+    })
+}
+
+/// `file:line in function 'name'` as a place.
+fn place(line: &str) -> Option<Place> {
+    let (file, rest) = line.trim().split_once(':')?;
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let (number, rest) = rest.split_at(digits);
+    let function = rest.split_once("function '").and_then(|(_, name)| name.strip_suffix('\''));
+    Some(Place { file: file.into(), line: number.parse().ok()?, function: function.map(str::to_owned) })
+}
+
+fn script_error(world: &World, failure: ScriptFailure) -> ScriptError {
+    let mut at = place(failure.traceback.lines().next().unwrap_or_default());
+    let message = match place(&failure.message) {
+        Some(place) if failure.message.starts_with(&format!("{}:{}:", place.file, place.line)) => {
+            let text = failure.message[place.file.len()..].splitn(3, ':').nth(2).unwrap_or_default();
+            at = at.filter(|at| at.line == place.line).or(Some(place));
+            text.trim_start().to_owned()
+        }
+        _ => failure.message.clone(),
+    };
+    let excerpt = failure.excerpt.lines().filter_map(|line| {
+        let (number, text) = line.trim_start_matches('>').split_once(" | ")?;
+        Some(SourceLine { number: number.trim().parse().ok()?, text: text.into() })
+    });
+    ScriptError {
+        fate: Fate::Failed,
+        message,
+        place: at,
+        traceback: failure.traceback.lines().map(str::to_owned).collect(),
+        excerpt: excerpt.collect(),
+        entity: failure.entity.map(|entity| {
+            let name =
+                world.get::<Name>(entity).map_or_else(|| failure.script.clone(), |n| n.as_str().to_owned());
+            (id(entity), name)
+        }),
+        tasklet: Some(failure.tasklet),
+        notes: Vec::new(),
+        count: 1,
+        mended: false,
+    }
+}
+
+/// Appends the entries of a state table, sorted by their keys.
+fn show_table(table: &mlua::Table, depth: usize, out: &mut Vec<Entry>) {
+    let mut entries: Vec<(String, mlua::Value)> = table
+        .pairs::<mlua::Value, mlua::Value>()
+        .filter_map(Result::ok)
+        .map(|(key, value)| (plain(&key), value))
+        .collect();
+    entries.sort_by(|a, b| a.0.cmp(&b.0));
+    for (key, value) in entries {
+        if out.len() >= MOST_ENTRIES {
+            return;
+        }
+        match &value {
+            mlua::Value::Table(inner) if depth < DEPTH => {
+                out.push(Entry { depth, key, value: String::new() });
+                show_table(inner, depth + 1, out);
+            }
+            value => out.push(Entry { depth, key, value: plain(value) }),
+        }
+    }
+}
+
+/// A value in a few words, without running anything of a script.
+fn plain(value: &mlua::Value) -> String {
+    match value {
+        mlua::Value::String(text) => text.to_string_lossy(),
+        mlua::Value::Number(number) => format!("{}", (number * 1000.0).round() / 1000.0),
+        mlua::Value::Integer(number) => number.to_string(),
+        mlua::Value::Boolean(truth) => truth.to_string(),
+        mlua::Value::Vector(v) => format!("({:.2}, {:.2}, {:.2})", v.x(), v.y(), v.z()),
+        other => other.type_name().to_owned(),
+    }
+}
+
+fn show_value(key: &str, value: &Value, depth: usize, out: &mut Vec<Entry>) {
+    let mut entry = |value: String| out.push(Entry { depth, key: key.into(), value });
+    match value {
+        Value::Map(fields) => {
+            entry(String::new());
+            for (name, value) in fields {
+                match name {
+                    Value::String(name) => show_value(name, value, depth + 1, out),
+                    name => show_value(&name.to_string(), value, depth + 1, out),
+                }
+            }
+        }
+        Value::List(items) => entry(format!("{} items", items.len())),
+        value => entry(value.to_string()),
+    }
+}

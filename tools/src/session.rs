@@ -1,0 +1,24 @@
+//! What the players need of a world: [`Session`].
+
+use crate::{
+    journal::Journal,
+    snapshot::{EntityId, Snapshot},
+};
+
+/// Ticks a second of sim time, for both players.
+pub const TICK_RATE: u32 = 60;
+
+/// The sim time of one tick in seconds, what [`Session::tick`] is given.
+pub const TICK: f64 = 1.0 / TICK_RATE as f64;
+
+/// A world that plays.
+pub trait Session {
+    /// Runs one frame of `dt` seconds of sim time. What happens in it goes to the journal.
+    fn tick(&mut self, dt: f64);
+
+    /// The world as it stands between two frames, with all about the entity `follow` if it is still there.
+    fn snapshot(&mut self, follow: Option<EntityId>) -> Snapshot;
+
+    /// What has happened so far. Looked at after every tick, so it costs nothing when nothing happened.
+    fn journal(&self) -> &Journal;
+}
