@@ -55,7 +55,7 @@ impl Extension {
         let Some(vm) = self.vm.upgrade() else { return Err(Error::wrong_type("the host is gone")) };
         let mut instances = self.instances.borrow_mut();
         let kept = match field {
-            0 => instances.state(entity, vm.current_owner()),
+            0 => instances.state(&vm, entity, vm.current_owner())?,
             _ => instances.inbox(&vm, entity)?.map(|(_, handle)| handle),
         };
         match kept {
@@ -76,7 +76,10 @@ impl Extension {
     unsafe fn spawn(&self, L: *mut lua_State, entity: Entity) -> Result<(), Error> {
         let Some(vm) = self.vm.upgrade() else { return Err(Error::wrong_type("the host is gone")) };
         let owner = self.instances.borrow().owner(entity, vm.current_owner()).ok_or_else(|| {
-            Error::new(ErrorKind::Gone, format!("spawn: entity {entity} has no script any more, or never had one"))
+            Error::new(
+                ErrorKind::Gone,
+                format!("spawn: entity {entity} has no script any more, or never had one"),
+            )
         })?;
         // SAFETY: the values from index 2 on are arguments; mlua's stack has room for one at a time.
         let mut arguments: MultiValue = unsafe {

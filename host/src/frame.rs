@@ -4,15 +4,17 @@ use crate::failure::ScriptFailure;
 use crate::host::ScriptHost;
 use crate::instances::StartFailure;
 use crate::script::{ScriptEvent, ScriptEvents, ScriptStatus};
+use bevy_ecs::entity::Entity;
 use bevy_ecs::world::World;
 use bluetick_scripting::{Ended, ReloadReport, excerpt};
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 /// Slices between two looks at the time.
 const SLICES_A_LOOK: u32 = 8;
 
-/// How often the tasklets of despawned entities are given a turn in one frame, when ending one despawns
-/// another entity, and so on.
+/// How often in a row the tasklets of despawned entities are given a turn, when ending one despawns another
+/// entity, and so on.
 const ENDING_ROUNDS: usize = 8;
 
 /// What happened in a frame.
@@ -62,8 +64,12 @@ impl ScriptHost {
     pub fn tick(&mut self, world: &mut World, dt: f64) -> FrameReport {
         let began = Instant::now();
         let clock = self.clock.advance(dt);
-        let mut report =
-            FrameReport { frame: clock.frame, sim_time: clock.sim, budget: self.budget, ..FrameReport::default() };
+        let mut report = FrameReport {
+            frame: clock.frame,
+            sim_time: clock.sim,
+            budget: self.budget,
+            ..FrameReport::default()
+        };
         self.reload_changes(world, &mut report);
         self.follow_entities(world, true, &mut report);
 
@@ -82,17 +88,11 @@ impl ScriptHost {
         let (bridge, vm) = (self.bridge.clone(), self.vm.clone());
         bridge.lend(world, || vm.run_ready(in_time));
         self.note_ended(world, &mut report);
-        for _ in 0..ENDING_ROUNDS {
-            if !self.follow_entities(world, false, &mut report) {
-                break;
-            }
-            bridge.lend(world, || vm.run_ready(|| true));
-            self.note_ended(world, &mut report);
-        }
+        self.follow_entities(world, false, &mut report);
         self.instances.borrow_mut().bury(&self.vm);
         report.script_time = running.elapsed();
 
-        (report.sleeping, report.yielding) = self.synchro.borrow().counts();
+        (report.sleeping, report.yielding) = self.synchro.borrow_mut().counts(&self.vm);
         report.left_over = self.vm.runnable();
         let (slices, messages) = self.vm.work_done();
         report.slices = slices - self.counted.0;
@@ -119,44 +119,41 @@ impl ScriptHost {
             tracing::info!("{}", reloaded.report);
             report.reload = Some(reloaded.report);
         }
-        let failed = self.instances.borrow_mut().restart_failed(world, &self.vm, &reloaded.changed);
+        let failed =
+            self.instances.borrow_mut().restart_failed(world, &self.vm, &reloaded.changed, reloaded.moved);
         self.note_unstarted(failed, report);
     }
 
-    /// Starts the scripts of entities that have got some, if it is time for that, and ends those of
-    /// entities that have lost theirs; whether somebody has to run for that.
-    fn follow_entities(&mut self, world: &mut World, start: bool, report: &mut FrameReport) -> bool {
-        let Some(mut events) = world.get_resource_mut::<ScriptEvents>() else { return false };
-        let mut later = Vec::new();
-        for event in std::mem::take(&mut events.0) {
-            match event {
-                ScriptEvent::Left(entity) => {
-                    self.instances.borrow_mut().leave(&self.vm, entity);
-                    later.retain(|event| *event != ScriptEvent::Arrived(entity));
-                }
-                arrived if !start => later.push(arrived),
-                ScriptEvent::Arrived(entity) => {
-                    let arrived = self.instances.borrow_mut().arrive(world, &self.vm, entity);
-                    match arrived {
-                        Ok(failed) => self.note_unstarted(failed, report),
-                        Err(error) => report.failures.push(ScriptFailure {
-                            entity: Some(entity),
-                            script: String::new(),
-                            tasklet: format!("the scripts of entity {entity}"),
-                            message: error.message,
-                            traceback: String::new(),
-                            excerpt: String::new(),
-                        }),
-                    }
+    /// Ends the scripts of entities that have lost theirs, in turns before everybody else's; and with
+    /// `start` starts those of entities that had got some by now.
+    fn follow_entities(&mut self, world: &mut World, start: bool, report: &mut FrameReport) {
+        let (mut arrived, mut later) = (Vec::new(), Vec::new());
+        for round in 0..ENDING_ROUNDS {
+            let Some(mut events) = world.get_resource_mut::<ScriptEvents>() else { return };
+            for event in std::mem::take(&mut events.0) {
+                match event {
+                    ScriptEvent::Left(entity) => self.instances.borrow_mut().leave(&self.vm, entity),
+                    ScriptEvent::Arrived(entity) if start && round == 0 => arrived.push(entity),
+                    arrived => later.push(arrived),
                 }
             }
+            let dying = self.instances.borrow_mut().condemned(&self.vm);
+            if dying.is_empty() {
+                break;
+            }
+            let ended = self.bridge.lend(world, || self.vm.end(&dying));
+            if let Err(error) = ended {
+                tracing::error!("a tasklet could not be killed: {error}");
+            }
+            self.note_ended(world, report);
         }
-        if !later.is_empty()
-            && let Some(mut events) = world.get_resource_mut::<ScriptEvents>()
-        {
+        if let Some(mut events) = world.get_resource_mut::<ScriptEvents>() {
             events.0.splice(0..0, later);
         }
-        self.instances.borrow_mut().kill_dying(&self.vm)
+        for entity in latest(arrived) {
+            let failed = self.instances.borrow_mut().arrive(world, &self.vm, entity);
+            self.note_unstarted(failed, report);
+        }
     }
 
     /// Scripts that did not start: reported once a script, however many entities have it.
@@ -194,7 +191,7 @@ impl ScriptHost {
                     entity,
                     script,
                     tasklet: failure.name,
-                    excerpt: self.excerpt(&failure.message),
+                    excerpt: self.excerpt(&failure.message, &failure.traceback),
                     message: failure.message,
                     traceback: failure.traceback,
                 });
@@ -202,11 +199,26 @@ impl ScriptHost {
         }
     }
 
-    /// The lines of source that a message speaks of, if it begins with `file:line:`.
-    fn excerpt(&self, message: &str) -> String {
-        let mut parts = message.splitn(3, ':');
-        let (Some(file), Some(line)) = (parts.next(), parts.next()) else { return String::new() };
-        let (Some(name), Ok(line)) = (file.strip_suffix(".luau"), line.parse()) else { return String::new() };
+    /// The lines of source that a message speaks of, or else the innermost call.
+    fn excerpt(&self, message: &str, traceback: &str) -> String {
+        let innermost = traceback.split(" in ").next().unwrap_or_default();
+        let Some((name, line)) = place(message).or_else(|| place(innermost)) else { return String::new() };
         self.library.read(name).map(|source| excerpt(&source.text, line)).unwrap_or_default()
     }
+}
+
+/// The script and the line, if the text begins with `file:line`.
+fn place(text: &str) -> Option<(&str, u32)> {
+    let mut parts = text.splitn(3, ':');
+    let name = parts.next()?.strip_suffix(".luau")?;
+    Some((name, parts.next()?.parse().ok()?))
+}
+
+/// Each entity once, where it came last.
+fn latest(mut entities: Vec<Entity>) -> Vec<Entity> {
+    let mut seen = HashSet::new();
+    entities.reverse();
+    entities.retain(|&entity| seen.insert(entity));
+    entities.reverse();
+    entities
 }

@@ -133,8 +133,8 @@ impl ScriptHost {
 
     /// The `state` table of an entity's first script.
     pub fn state(&self, entity: Entity) -> Option<mlua::Table> {
-        let instances = self.instances.borrow();
-        let kept = instances.state(entity, Default::default())?;
+        let mut instances = self.instances.borrow_mut();
+        let kept = instances.state(&self.vm, entity, Default::default()).ok()??;
         match self.vm.kept(kept) {
             Ok(mlua::Value::Table(table)) => Some(table),
             _ => None,
@@ -204,7 +204,13 @@ impl HostBuilder {
     /// Makes a resource usable from scripts as `world:resource("Name")`.
     pub fn resource<T>(mut self) -> Self
     where
-        T: Resource + Component<Mutability = Mutable> + Reflect + FromReflect + GetTypeRegistration + TypePath + Typed,
+        T: Resource
+            + Component<Mutability = Mutable>
+            + Reflect
+            + FromReflect
+            + GetTypeRegistration
+            + TypePath
+            + Typed,
     {
         self.registry = self.registry.resource::<T>();
         self
@@ -261,7 +267,8 @@ impl HostBuilder {
         let clock = SharedClock::default();
         let synchro = Rc::new(RefCell::new(Synchro::default()));
         let instances = Rc::new(RefCell::new(Instances::default()));
-        world.init_resource::<ScriptEvents>();
+        let there = ScriptEvents::of_those_there(world);
+        world.insert_resource(there);
         let registry = self.registry.scripts(Rc::new(Attach(library.clone()))).build(world)?;
         let extension = Extension { instances: instances.clone(), vm: Rc::downgrade(&vm) };
         let config = BridgeConfig { extension: Some(Rc::new(extension)), ..BridgeConfig::default() };

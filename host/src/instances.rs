@@ -5,29 +5,36 @@ use crate::script::{Script, ScriptStatus};
 use bevy_ecs::entity::Entity;
 use bevy_ecs::name::Name;
 use bevy_ecs::world::World;
-use bluetick_scripting::{ChannelId, Error, Kept, OwnerId, TaskletId, Vm};
+use bluetick_scripting::{ChannelId, Error, ErrorKind, Kept, OwnerId, TaskletId, Vm};
 use mlua::{Function, Value};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// Values that may wait in an entity's inbox; a further one drops the oldest.
 const INBOX_CAPACITY: usize = 1024;
 
-/// How many frames in a row a tasklet that survives being killed is killed again.
+/// How often a tasklet is killed that survives it.
 const KILL_ATTEMPTS: u8 = 10;
 
 /// One script of one entity.
 struct Instance {
-    script: String,
     owner: OwnerId,
     tasklet: Option<TaskletId>,
-    state: Kept,
     failed: bool,
+}
+
+/// What tasklets of a script find until the last of them has ended, be their entity gone.
+struct Estate {
+    entity: Entity,
+    index: usize,
+    script: String,
+    /// Made when it is first asked for.
+    state: Option<Kept>,
 }
 
 /// The tasklets of a script whose entity has lost it.
 struct Dying {
     owner: OwnerId,
-    state: Kept,
     attempts: u8,
 }
 
@@ -35,9 +42,11 @@ struct Dying {
 #[derive(Default)]
 pub(crate) struct Instances {
     by_entity: HashMap<Entity, Vec<Instance>>,
-    owners: HashMap<OwnerId, (Entity, usize)>,
+    estates: HashMap<OwnerId, Estate>,
     inboxes: HashMap<Entity, (ChannelId, Kept)>,
     dying: Vec<Dying>,
+    /// Scripts that could not be loaded, and why, until a file changes.
+    unloadable: HashMap<String, String>,
 }
 
 /// Why a script of an entity did not start.
@@ -49,34 +58,45 @@ pub(crate) struct StartFailure {
 
 impl Instances {
     /// Starts the scripts of an entity that has just got them.
-    pub fn arrive(&mut self, world: &mut World, vm: &Vm, entity: Entity) -> Result<Vec<StartFailure>, Error> {
-        let Ok(found) = world.get_entity(entity) else { return Ok(Vec::new()) };
-        let Some(script) = found.get::<Script>() else { return Ok(Vec::new()) };
+    pub fn arrive(&mut self, world: &mut World, vm: &Vm, entity: Entity) -> Vec<StartFailure> {
+        let Some(script) = world.get::<Script>(entity) else { return Vec::new() };
         if self.by_entity.contains_key(&entity) {
-            return Ok(Vec::new());
+            return Vec::new();
         }
         let scripts: Vec<String> = script.names().map(str::to_owned).collect();
         let mut instances = Vec::with_capacity(scripts.len());
         for (index, script) in scripts.into_iter().enumerate() {
             let owner = vm.new_owner();
-            let state = vm.keep(vm.lua().create_table()?)?;
-            self.owners.insert(owner, (entity, index));
-            instances.push(Instance { script, owner, tasklet: None, state, failed: false });
+            self.estates.insert(owner, Estate { entity, index, script, state: None });
+            instances.push(Instance { owner, tasklet: None, failed: false });
         }
         let count = instances.len();
         self.by_entity.insert(entity, instances);
-        Ok((0..count).filter_map(|index| self.start(world, vm, entity, index).err()).collect())
+        (0..count).filter_map(|index| self.start(world, vm, entity, index).err()).collect()
     }
 
     /// Starts one script, from the top of its function.
-    fn start(&mut self, world: &mut World, vm: &Vm, entity: Entity, index: usize) -> Result<(), StartFailure> {
+    fn start(
+        &mut self,
+        world: &mut World,
+        vm: &Vm,
+        entity: Entity,
+        index: usize,
+    ) -> Result<(), StartFailure> {
         let Some(instance) = self.by_entity.get_mut(&entity).and_then(|all| all.get_mut(index)) else {
             return Ok(());
         };
-        let started = entry_point(vm, &instance.script).and_then(|run| {
+        let Some(Estate { script, .. }) = self.estates.get(&instance.owner) else { return Ok(()) };
+        // What an earlier life of the script has spawned ends with it.
+        for left in vm.owned_by(instance.owner) {
+            if let Err(error) = vm.kill(left) {
+                tracing::error!("a tasklet could not be killed: {error}");
+            }
+        }
+        let started = entry_point(vm, script, &mut self.unloadable).and_then(|run| {
             let tasklet = vm.spawn(&run, Handle(entity), instance.owner).map_err(|error| error.message)?;
             vm.watch(tasklet);
-            vm.set_name(tasklet, &tasklet_name(world, entity, &instance.script));
+            vm.set_name(tasklet, &tasklet_name(world, entity, script));
             Ok(tasklet)
         });
         instance.failed = started.is_err();
@@ -87,54 +107,67 @@ impl Instances {
             }
             Err(message) => (
                 ScriptStatus::Failed { message: message.clone(), traceback: String::new() },
-                Err(StartFailure { entity, script: instance.script.clone(), message }),
+                Err(StartFailure { entity, script: script.clone(), message }),
             ),
         };
         set_status(world, entity, index, status);
         result
     }
 
-    /// Starts the failed scripts again whose file is among `changed`, in the order of their entities.
-    pub fn restart_failed(&mut self, world: &mut World, vm: &Vm, changed: &[String]) -> Vec<StartFailure> {
+    /// Files have changed: starts the failed scripts again that are among `changed`, and with `moved`
+    /// those that could not be loaded, in the order of their entities.
+    pub fn restart_failed(
+        &mut self,
+        world: &mut World,
+        vm: &Vm,
+        changed: &[String],
+        moved: bool,
+    ) -> Vec<StartFailure> {
+        self.unloadable.clear();
+        let may_start = |instance: &Instance| {
+            let script = self.estates.get(&instance.owner).map_or("", |estate| &estate.script);
+            changed.iter().any(|name| name == script) || moved && vm.module(script).is_none()
+        };
         let mut failed: Vec<(Entity, usize)> = self
             .by_entity
             .iter()
             .flat_map(|(&entity, all)| all.iter().enumerate().map(move |(index, one)| (entity, index, one)))
-            .filter(|(_, _, one)| one.failed && changed.contains(&one.script))
+            .filter(|(_, _, one)| one.failed && may_start(one))
             .map(|(entity, index, _)| (entity, index))
             .collect();
-        failed.sort_unstable();
+        failed.sort_unstable_by_key(|&(entity, index)| (entity.index_u32(), index));
         failed.into_iter().filter_map(|(entity, index)| self.start(world, vm, entity, index).err()).collect()
     }
 
     /// Ends all tasklets of an entity that has lost its scripts.
     pub fn leave(&mut self, vm: &Vm, entity: Entity) {
         for instance in self.by_entity.remove(&entity).unwrap_or_default() {
-            self.dying.push(Dying { owner: instance.owner, state: instance.state, attempts: 0 });
+            self.dying.push(Dying { owner: instance.owner, attempts: 0 });
         }
-        if let Some((_, inbox)) = self.inboxes.remove(&entity) {
+        if let Some((channel, inbox)) = self.inboxes.remove(&entity) {
+            let gone =
+                Error::new(ErrorKind::Gone, format!("receive: entity {entity}, whose inbox it was, is gone"));
+            if let Err(error) = vm.close_inbox(channel, &gone) {
+                tracing::error!("the inbox of entity {entity} could not be closed: {error}");
+            }
             vm.release(inbox);
         }
     }
 
-    /// Kills what has to end; whether somebody has to run for that.
-    pub fn kill_dying(&mut self, vm: &Vm) -> bool {
-        let mut any = false;
+    /// The tasklets that have to end now.
+    pub fn condemned(&mut self, vm: &Vm) -> Vec<TaskletId> {
+        let mut tasklets = Vec::new();
         for dying in &mut self.dying {
-            dying.attempts += 1;
-            for tasklet in vm.owned_by(dying.owner) {
-                match vm.kill(tasklet) {
-                    Ok(killed) => any |= killed,
-                    Err(error) => tracing::error!("a tasklet could not be killed: {error}"),
-                }
+            if dying.attempts < KILL_ATTEMPTS {
+                dying.attempts += 1;
+                tasklets.extend(vm.owned_by(dying.owner));
             }
         }
-        any
+        tasklets
     }
 
     /// Forgets those of the dying that have ended. One that refuses to is left alone in the end.
     pub fn bury(&mut self, vm: &Vm) {
-        let owners = &mut self.owners;
         for dying in std::mem::take(&mut self.dying) {
             let left = vm.owned_by(dying.owner).len();
             if left > 0 && dying.attempts < KILL_ATTEMPTS {
@@ -142,18 +175,23 @@ impl Instances {
                 continue;
             }
             if left > 0 {
-                tracing::warn!("{left} tasklets of a script survived {KILL_ATTEMPTS} kills and are left alone");
+                tracing::warn!(
+                    "{left} tasklets of a script survived {KILL_ATTEMPTS} kills and are left alone"
+                );
             }
-            owners.remove(&dying.owner);
             vm.remove_owner(dying.owner);
-            vm.release(dying.state);
+            if let Some(state) = self.estates.remove(&dying.owner).and_then(|estate| estate.state) {
+                vm.release(state);
+            }
         }
     }
 
     /// The main tasklet of a script has ended.
     pub fn ended(&mut self, world: &mut World, tasklet: TaskletId, owner: OwnerId, status: ScriptStatus) {
-        let Some(&(entity, index)) = self.owners.get(&owner) else { return };
-        let Some(instance) = self.by_entity.get_mut(&entity).and_then(|all| all.get_mut(index)) else { return };
+        let Some(&Estate { entity, index, .. }) = self.estates.get(&owner) else { return };
+        let Some(instance) = self.by_entity.get_mut(&entity).and_then(|all| all.get_mut(index)) else {
+            return;
+        };
         if instance.owner == owner && instance.tasklet == Some(tasklet) {
             instance.tasklet = None;
             instance.failed = matches!(status, ScriptStatus::Failed { .. });
@@ -163,25 +201,30 @@ impl Instances {
 
     /// The entity and the script that a tasklet's owner stands for.
     pub fn whose(&self, owner: OwnerId) -> Option<(Entity, String)> {
-        let &(entity, index) = self.owners.get(&owner)?;
-        let instance = self.by_entity.get(&entity).and_then(|all| all.get(index));
-        Some((entity, instance.map(|instance| instance.script.clone()).unwrap_or_default()))
+        self.estates.get(&owner).map(|estate| (estate.entity, estate.script.clone()))
     }
 
-    /// The script of `entity` that `owner` stands for, or its first one.
-    fn of(&self, entity: Entity, owner: OwnerId) -> Option<&Instance> {
-        let all = self.by_entity.get(&entity)?;
-        all.iter().find(|instance| instance.owner == owner).or(all.first())
+    /// The script of `entity` that `running` stands for, or its first one.
+    fn of(&self, entity: Entity, running: OwnerId) -> Option<OwnerId> {
+        if self.estates.get(&running).is_some_and(|estate| estate.entity == entity) {
+            return Some(running);
+        }
+        self.by_entity.get(&entity)?.first().map(|instance| instance.owner)
     }
 
     /// The state of a script of `entity`: the running one's, or the first one's.
-    pub fn state(&self, entity: Entity, running: OwnerId) -> Option<&Kept> {
-        self.of(entity, running).map(|instance| &instance.state)
+    pub fn state(&mut self, vm: &Vm, entity: Entity, running: OwnerId) -> Result<Option<&Kept>, Error> {
+        let estate = self.of(entity, running).and_then(|owner| self.estates.get_mut(&owner));
+        let Some(estate) = estate else { return Ok(None) };
+        if estate.state.is_none() {
+            estate.state = Some(vm.keep(vm.lua().create_table()?)?);
+        }
+        Ok(estate.state.as_ref())
     }
 
     /// Whom tasklets that are spawned for `entity` belong to.
     pub fn owner(&self, entity: Entity, running: OwnerId) -> Option<OwnerId> {
-        self.of(entity, running).map(|instance| instance.owner)
+        self.of(entity, running)
     }
 
     /// The main tasklet of the first script of `entity`.
@@ -194,10 +237,10 @@ impl Instances {
         if !self.by_entity.contains_key(&entity) {
             return Ok(None);
         }
-        if !self.inboxes.contains_key(&entity) {
-            self.inboxes.insert(entity, vm.new_inbox(INBOX_CAPACITY)?);
-        }
-        Ok(self.inboxes.get(&entity))
+        Ok(Some(match self.inboxes.entry(entity) {
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(place) => place.insert(vm.new_inbox(INBOX_CAPACITY)?),
+        }))
     }
 
     /// How many scripts run, and how many have failed.
@@ -210,8 +253,15 @@ impl Instances {
 }
 
 /// The function `run` of a script.
-fn entry_point(vm: &Vm, script: &str) -> Result<Function, String> {
-    match vm.require(script).map_err(|error| error.message)? {
+fn entry_point(vm: &Vm, script: &str, unloadable: &mut HashMap<String, String>) -> Result<Function, String> {
+    if let Some(message) = unloadable.get(script) {
+        return Err(message.clone());
+    }
+    let module = vm.require(script).map_err(|error| {
+        unloadable.insert(script.to_owned(), error.message.clone());
+        error.message
+    })?;
+    match module {
         Value::Table(module) => match module.raw_get("run") {
             Ok(Value::Function(run)) => Ok(run),
             _ => Err(format!(
@@ -219,10 +269,16 @@ fn entry_point(vm: &Vm, script: &str) -> Result<Function, String> {
                 title(script)
             )),
         },
-        other => Err(format!(
-            "{script}.luau: a script of an entity has to return its table, but it returns a {}",
-            other.type_name()
-        )),
+        other => {
+            // It may return a table when it is read again.
+            vm.unload(script);
+            let message = format!(
+                "{script}.luau: a script of an entity has to return its table, but it returns a {}",
+                if other.is_number() || other.is_integer() { "number" } else { other.type_name() }
+            );
+            unloadable.insert(script.to_owned(), message.clone());
+            Err(message)
+        }
     }
 }
 

@@ -12,6 +12,8 @@ pub(crate) struct Reloaded {
     pub report: ReloadReport,
     /// The scripts whose text, or that of one they require, is another now: failed ones may try again.
     pub changed: Vec<String>,
+    /// Files came or went, so that scripts may find what they require.
+    pub moved: bool,
     /// Things to tell that are no errors: deleted files, unreadable ones.
     pub notes: Vec<String>,
 }
@@ -32,6 +34,7 @@ impl Reloader {
             if change.asset != bluetick_assets::Asset::Script {
                 continue;
             }
+            reloaded.moved |= !matches!(change.kind, ChangeKind::Modified { .. } | ChangeKind::Unreadable(_));
             match change.kind {
                 ChangeKind::Modified { .. } | ChangeKind::Added(_) | ChangeKind::Renamed { .. } => {
                     names.insert(change.name);
@@ -46,7 +49,11 @@ impl Reloader {
             return reloaded;
         }
         let affected = |names: &BTreeSet<_>| -> Vec<String> {
-            library.affected(names.iter().cloned()).iter().map(|name: &bluetick_assets::AssetName| name.as_str().to_owned()).collect()
+            library
+                .affected(names.iter().cloned())
+                .iter()
+                .map(|name: &bluetick_assets::AssetName| name.as_str().to_owned())
+                .collect()
         };
         let fresh = affected(&names);
         let mut all: BTreeSet<_> = names;
@@ -58,6 +65,10 @@ impl Reloader {
             // What was refused before must not hold up what is saved now.
             reloaded.report = self.reload(vm, library, &fresh);
             reloaded.changed = fresh;
+        }
+        if reloaded.report.is_refused() {
+            // What has been loaded once goes on as it is; for the rest a refusal changes nothing.
+            reloaded.changed.retain(|name| vm.module(name).is_none());
         }
         reloaded
     }

@@ -3,8 +3,9 @@
 use bevy_ecs::component::Component;
 use bevy_ecs::entity::Entity;
 use bevy_ecs::lifecycle::HookContext;
+use bevy_ecs::query::With;
 use bevy_ecs::resource::Resource;
-use bevy_ecs::world::DeferredWorld;
+use bevy_ecs::world::{DeferredWorld, World};
 
 /// The scripts of an entity: each is a tasklet that runs the function `run` of a script file.
 ///
@@ -83,6 +84,15 @@ impl Script {
 /// What has happened to `Script` components since the host last looked, in order.
 #[derive(Resource, Default)]
 pub(crate) struct ScriptEvents(pub Vec<ScriptEvent>);
+
+impl ScriptEvents {
+    /// As if all that have scripts had just got them, in the order of the entities.
+    pub fn of_those_there(world: &mut World) -> Self {
+        let mut there: Vec<Entity> = world.query_filtered::<Entity, With<Script>>().iter(world).collect();
+        there.sort_unstable_by_key(|entity| entity.index_u32());
+        Self(there.into_iter().map(ScriptEvent::Arrived).collect())
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ScriptEvent {

@@ -13,6 +13,9 @@ const LONGEST: f64 = 24.0 * 3600.0;
 /// Time is compared to this many seconds, so that sums of frame times don't miss it by a rounding error.
 const TOLERANCE: f64 = 1e-7;
 
+/// So many sleepers that were killed may stay listed, however few there are that still sleep.
+const ENDED_WAITS: usize = 1024;
+
 /// A tasklet that sleeps. Ordered by when it is due, and among equals by who came first.
 struct Sleeper {
     due: f64,
@@ -79,9 +82,19 @@ impl Synchro {
         woken
     }
 
-    /// How many sleep, and how many have yielded. Waits that ended otherwise may still be counted.
-    pub fn counts(&self) -> (usize, usize) {
-        (self.sleepers.len(), self.yielders.len())
+    /// How many sleep, and how many have yielded. Nobody else parks tasklets, so those that are parked
+    /// tell how many entries of waits that ended otherwise are still listed.
+    pub fn counts(&mut self, vm: &Vm) -> (usize, usize) {
+        let parked = vm.parked();
+        let mut yielding = self.yielders.len();
+        if parked != self.sleepers.len() + yielding {
+            yielding = self.yielders.iter().filter(|&&wait| vm.is_waiting(wait)).count();
+        }
+        let sleeping = parked.saturating_sub(yielding);
+        if self.sleepers.len() > 2 * sleeping + ENDED_WAITS {
+            self.sleepers.retain(|Reverse(sleeper)| vm.is_waiting(sleeper.wait));
+        }
+        (sleeping, yielding)
     }
 }
 

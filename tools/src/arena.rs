@@ -92,10 +92,13 @@ impl Default for Arena {
 /// Side of a cell of the [`Grid`], in units of the world.
 const CELL: f32 = 4.0;
 
+/// Who stands in which cell.
+type Cells = HashMap<(i32, i32), Vec<(Entity, Vec3)>>;
+
 /// Who stands where, by team; made anew for each frame.
 #[derive(Resource, Default)]
 struct Grid {
-    teams: HashMap<String, HashMap<(i32, i32), Vec<(Entity, Vec3)>>>,
+    teams: HashMap<String, Cells>,
     counts: HashMap<String, usize>,
 }
 

@@ -292,7 +292,11 @@ fn place(line: &str) -> Option<Place> {
     Some(Place { file: file.into(), line: number.parse().ok()?, function: function.map(str::to_owned) })
 }
 
-fn script_error(world: &World, failure: ScriptFailure) -> ScriptError {
+fn script_error(world: &World, mut failure: ScriptFailure) -> ScriptError {
+    // The same mistake in many entities is one mistake.
+    if let Some(entity) = failure.entity {
+        failure.message = failure.message.replace(&format!("entity {entity} "), "this entity ");
+    }
     let mut at = place(failure.traceback.lines().next().unwrap_or_default());
     let message = match place(&failure.message) {
         Some(place) if failure.message.starts_with(&format!("{}:{}:", place.file, place.line)) => {

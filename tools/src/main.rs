@@ -35,10 +35,21 @@ fn run(command: Run) -> Result<(), String> {
     let budget = headless.then_some(Duration::from_secs(3600));
     let mut live = Live::open(Options { dir, scene: options.scene, seed: options.seed, watch, budget })?;
     let played = if headless {
+        log_to_stderr();
         let frames = options.frames.unwrap_or(headless::DEFAULT_FRAMES);
         headless::play(&mut live, frames, &mut io::stdout(), &mut io::stderr())
     } else {
         ui::play(&mut live, ui::Settings { speed: options.speed, frames: options.frames })
     };
     played.map_err(|error| error.to_string())
+}
+
+/// With `RUST_LOG` set, what the libraries log goes to standard error. A picture has no place for it.
+fn log_to_stderr() {
+    if std::env::var_os("RUST_LOG").is_some() {
+        tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_writer(io::stderr)
+            .init();
+    }
 }

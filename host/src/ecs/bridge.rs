@@ -16,7 +16,9 @@
 //!    [`Registry`] knows.
 
 use super::component::{Registered, Registry};
-use super::entity::{EntityExtension, Member, Method};
+use super::entity::{Member, Method};
+use super::extension::EntityExtension;
+use super::handle::Directory;
 use super::layout::{Field, Kind};
 use super::value::ValueError;
 use super::{entity, function, place, query, reference, world};
@@ -56,19 +58,31 @@ pub(super) struct Slot {
     /// The place among the node's fields.
     pub index: u16,
     pub offset: u32,
+    /// Of a struct: its node.
+    pub node: u32,
 }
 
 impl Slot {
-    const NONE: Self = Self { kind: Kind::None, index: 0, offset: 0 };
+    const NONE: Self = Self { kind: Kind::None, index: 0, offset: 0, node: 0 };
 
     fn of(field: &Field, index: usize) -> Self {
-        Self { kind: field.kind, index: index as u16, offset: field.offset }
+        Self { kind: field.kind, index: index as u16, offset: field.offset, node: field.node }
     }
+}
+
+/// Where the values of a component lie in the world.
+#[derive(Clone, Copy)]
+pub(super) struct ComponentColumn {
+    pub id: ComponentId,
+    /// In a sparse set, rather than in the tables.
+    pub sparse: bool,
+    /// Whether values may be changed in place.
+    pub mutable: bool,
 }
 
 /// A [`Node`](super::layout::Node) as the handlers see it.
 pub(super) struct NodeTable {
-    pub id: ComponentId,
+    pub column: ComponentColumn,
     /// By atom.
     slots: Box<[Slot]>,
 }
@@ -84,7 +98,7 @@ impl NodeTable {
 /// A component as the handlers see it.
 #[derive(Clone, Copy)]
 pub(super) struct ComponentTable {
-    pub id: ComponentId,
+    pub column: ComponentColumn,
     pub root: Slot,
 }
 
@@ -96,13 +110,14 @@ pub(super) struct Tags {
     pub place: c_int,
     pub query: c_int,
     pub cursor: c_int,
+    pub rows: c_int,
 }
 
 /// Scripts' access to one world.
 ///
 /// ```
 /// use bevy_ecs::prelude::*;
-/// use bevy_reflect::Reflect;
+/// use bevy_reflect::prelude::*;
 /// use bluetick::ecs::{Bridge, BridgeConfig, Registry};
 /// use bluetick_scripting::{Vm, VmConfig};
 /// use std::rc::Rc;
@@ -133,10 +148,8 @@ pub struct Bridge {
     pub(super) nodes: Box<[NodeTable]>,
     /// What the names are that an entity has, by atom.
     members: Box<[Member]>,
-    /// Key, in the VM's registry, of the list of chunks of handles: see `entity.rs`.
-    pub(super) handles: Cell<c_int>,
-    /// Key, in the VM's registry, of the handles of entities whose place a younger one took.
-    pub(super) stale: Cell<c_int>,
+    /// Where handles and references are found again.
+    pub(super) directory: Directory,
     /// The error of the registered function that has just failed.
     pub(super) failure: Cell<Option<Error>>,
     /// Address of the table that scripts know as `world`.
@@ -165,11 +178,13 @@ impl Bridge {
             place: vm.new_tag().ok_or_else(no_tag)?,
             query: vm.new_tag().ok_or_else(no_tag)?,
             cursor: vm.new_tag().ok_or_else(no_tag)?,
+            rows: vm.new_tag().ok_or_else(no_tag)?,
         };
+        let column = |c: &Registered| ComponentColumn { id: c.id, sparse: c.sparse, mutable: c.mutable };
         let components = registry
             .components
             .iter()
-            .map(|c| ComponentTable { id: c.id, root: Slot::of(&c.root, 0) })
+            .map(|c| ComponentTable { column: column(c), root: Slot::of(&c.root, 0) })
             .collect();
         let mut nodes = Vec::with_capacity(registry.nodes.len());
         for node in &registry.nodes {
@@ -177,9 +192,10 @@ impl Bridge {
             for (i, field) in node.fields.iter().enumerate().filter(|_| !node.numbered) {
                 set_at(&mut slots, vm.intern(&field.name)?, Slot::NONE, Slot::of(field, i));
             }
-            let id = registry.components[usize::from(node.component)].id;
-            nodes.push(NodeTable { id, slots: slots.into() });
+            let column = column(&registry.components[usize::from(node.component)]);
+            nodes.push(NodeTable { column, slots: slots.into() });
         }
+        let directory = Directory::new(nodes.len());
         let members = entity_members(vm, &registry, config.extension.as_deref())?;
         let bridge = Rc::new(Self {
             registry,
@@ -190,8 +206,7 @@ impl Bridge {
             components,
             nodes: nodes.into(),
             members: members.into(),
-            handles: Cell::new(LUA_NOREF),
-            stale: Cell::new(LUA_NOREF),
+            directory,
             failure: Cell::new(None),
             world_table: Cell::new(ptr::null()),
         });
@@ -200,6 +215,7 @@ impl Bridge {
         vm.with_state(|L| {
             // SAFETY: a live state below a protected call; the bridge outlives the VM by `Keep`.
             unsafe {
+                pointer.directory.install(L);
                 entity::install(pointer, L, config.direct);
                 reference::install(pointer, L, config.direct);
                 place::install(pointer, L);
@@ -452,7 +468,8 @@ pub(super) unsafe fn push_function(L: *mut lua_State, bridge: &Bridge, f: lua_CF
     }
 }
 
-/// Makes the metatable that all userdata with this tag share: locked, with these functions. `[-0, +0]`
+/// Makes the metatable of userdata with this tag: locked, with these functions, and with room for so many numbered
+/// places. `[-0, +0]`
 ///
 /// # Safety
 /// A live state with room, below a protected call; the bridge lives as long as the VM.
@@ -461,12 +478,12 @@ pub(super) unsafe fn set_metatable(
     bridge: &Bridge,
     tag: c_int,
     type_name: &str,
-    kept: c_int,
+    places: c_int,
     functions: &[(&CStr, lua_CFunction)],
 ) {
     // SAFETY: balanced pushes and pops; names are C strings.
     unsafe {
-        lua_createtable(L, kept, functions.len() as c_int + 2);
+        lua_createtable(L, places, functions.len() as c_int + 2);
         for &(name, f) in functions {
             push_function(L, bridge, f, name);
             lua_rawsetfield(L, -2, name.as_ptr());

@@ -1,11 +1,12 @@
 //! What scripts may use of the world: components, resources and functions, registered by the programmer.
 
+use super::builder::{Builder, Named};
 use super::function::{Function, ScriptFunction};
 use super::layout::{Field, Layout, Node};
 use super::nearest::{did_you_mean, enumerate, shorten};
-use super::reflection::{Builder, Conversion, Types};
+use super::reflection::{Conversion, Types, is_whole};
 use super::value::{Value, ValueError};
-use bevy_ecs::component::{Component, ComponentId, Mutable};
+use bevy_ecs::component::{Component, ComponentId, Mutable, StorageType};
 use bevy_ecs::entity::Entity;
 use bevy_ecs::ptr::{Ptr, PtrMut};
 use bevy_ecs::resource::Resource;
@@ -77,6 +78,8 @@ pub(crate) struct Registered {
     /// The whole component as if it were a field.
     pub root: Field,
     pub mutable: bool,
+    /// Stored in a sparse set.
+    pub sparse: bool,
     pub resource: bool,
     functions: Functions,
 }
@@ -145,11 +148,11 @@ impl Registered {
 /// The components, resources and functions of one world that scripts may use.
 ///
 /// Everything about a component's type is found out here, once: its name, its fields, and where they
-/// lie. Order matters for speed only: a handle finds its first eight components faster than the others.
+/// lie.
 ///
 /// ```
 /// use bevy_ecs::prelude::*;
-/// use bevy_reflect::Reflect;
+/// use bevy_reflect::prelude::*;
 /// use bluetick::ecs::Registry;
 ///
 /// #[derive(Component, Reflect, Default)]
@@ -234,9 +237,18 @@ impl Registry {
     pub(crate) fn component(&self, name: &str) -> Result<u16, ValueError> {
         self.find(name, false).ok_or_else(|| {
             let near = did_you_mean(name, self.component_names().chain(RESERVED.map(|(name, _)| name)));
-            let name = shorten(name);
-            ValueError::new(format!("there is no component '{name}'{near}"))
+            ValueError::new(format!("there is no component '{}'{near}", shorten(name))).about(name)
         })
+    }
+
+    /// Whether the field at the end of this path, a component's name first, is of an integer type (or of several).
+    pub(crate) fn is_whole(&self, path: &[String]) -> bool {
+        let Some((component, names)) = path.split_first() else { return false };
+        let component = self.find(component, false).map(|number| &self.components[usize::from(number)]);
+        let info = names.iter().try_fold(component.map(|c| c.info), |info, name| {
+            Some(info?.as_struct().ok()?.field(name)?.type_info())
+        });
+        info.flatten().is_some_and(is_whole)
     }
 
     pub(crate) fn read_component(
@@ -255,7 +267,7 @@ impl Registry {
         &self,
         name: &str,
         value: &Value,
-        named: Option<&dyn Fn(&str) -> Option<Entity>>,
+        named: Option<Named<'_>>,
     ) -> Result<Part, ValueError> {
         let text = |value: &Value| match value {
             Value::String(text) => Ok(text.clone()),
@@ -476,13 +488,16 @@ impl RegistryBuilder {
                 None => Field::reflected(&pending.name, pending.info),
             };
             let id = (pending.register)(world);
-            let mutable = world.components().get_info(id).is_some_and(|info| info.mutable());
+            let info = world.components().get_info(id);
+            let mutable = info.is_some_and(|info| info.mutable());
+            let sparse = info.is_some_and(|info| info.storage_type() == StorageType::SparseSet);
             components.push(Registered {
                 name: pending.name.into(),
                 id,
                 info: pending.info,
                 root,
                 mutable,
+                sparse,
                 resource: pending.resource,
                 functions: pending.functions,
             });

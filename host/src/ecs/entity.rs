@@ -1,113 +1,26 @@
-//! Entities as scripts hold them: handles.
+//! What scripts read from, write to and call on an entity.
 //!
-//! A handle is a userdata with the entity's id. It is canonical: as long as a script holds the handle of
-//! an entity, every other way to that entity leads to the same handle, so that handles can be compared
-//! and be keys of tables. They are found again in chunks of [`CHUNK`] handles by the index of the entity,
-//! each a table with weak values; one big table would be one long step of the collector. A handle whose
-//! entity is dead may have to give its place in the chunk to a younger one with the same index; then it
-//! moves to a table of stale handles, by its whole id.
+//! ```lua
+//! self.id  self.alive  self.name
+//! self.Health                                          a reference, or nil: see reference.rs
+//! self.Health = { current = 1, max = 10 }              insert or replace; nil removes
+//! self:has("Health", ...)  self:get("Health")          whether it has all of them; a copy
+//! self:insert("Burning", { dps = 2 })  self:remove("Burning") -> whether it was there
+//! self:despawn()
+//! ```
 //!
-//! A handle keeps the references to its components, so that `self.Health` makes one only once. It keeps
-//! them in the array part of a metatable of its own, a copy of the shared one, made with the first
-//! reference: a metatable is the one thing that a userdata keeps alive without help.
+//! and what the host adds by its [`EntityExtension`](super::EntityExtension). A table that is assigned is a whole
+//! value: what it leaves out comes from the type's default, not from what was there.
 
 use super::bridge::{Bridge, bridge_of, finish, set_metatable};
-use super::layout::Kind;
-use super::nearest::{did_you_mean, shorten};
-use super::reference;
-use super::reflection::Seen;
+use super::handle::{self, EntityData};
 use super::value::Value;
-use super::{marshal, place};
+use super::{marshal, scalar};
 use bevy_ecs::entity::Entity;
-use bevy_ecs::name::Name;
 use bevy_ecs::resource::IsResource;
-use bevy_ecs::world::World;
+use bluetick_scripting::Error;
 use bluetick_scripting::raw::*;
-use bluetick_scripting::{Error, ErrorKind};
 use std::ffi::{c_int, c_void};
-
-/// What changed about an entity through a script; see [`EntityExtension::changed`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Change<'a> {
-    /// `world:spawn` made it.
-    Spawned,
-    /// This component was inserted or replaced as a whole.
-    Inserted(&'a str),
-    /// This component was removed.
-    Removed(&'a str),
-}
-
-/// What a host adds to the handles of entities: fields such as `state`, methods such as `wait_for`.
-///
-/// # Safety
-/// The unsafe methods are called in C functions of the VM and talk to it directly. They may raise, and
-/// [`call`](Self::call) and [`despawned`](Self::despawned) may suspend (by returning what `lua_yield`
-/// or `lua_break` does); nothing that owns something may be alive then.
-pub trait EntityExtension {
-    /// The names of the fields. Asked for once.
-    fn fields(&self) -> &'static [&'static str] {
-        &[]
-    }
-
-    /// The names of the methods. Asked for once.
-    fn methods(&self) -> &'static [&'static str] {
-        &[]
-    }
-
-    /// Pushes the value of `fields()[field]`: exactly one value. The entity may be gone.
-    ///
-    /// # Safety
-    /// `L` is running a C function of the bridge's VM, with room for 10 values.
-    unsafe fn get(&self, bridge: &Bridge, L: *mut lua_State, entity: Entity, field: usize) {
-        let _ = (bridge, entity, field);
-        // SAFETY: there is room.
-        unsafe { lua_pushnil(L) }
-    }
-
-    /// Sets `fields()[field]` to the value at stack index 3.
-    ///
-    /// # Safety
-    /// As for [`get`](Self::get).
-    unsafe fn set(
-        &self,
-        bridge: &Bridge,
-        L: *mut lua_State,
-        entity: Entity,
-        field: usize,
-    ) -> Result<(), Error> {
-        let _ = (bridge, L);
-        Err(Error::wrong_type(format!("'{}' of entity {entity} can't be assigned to", self.fields()[field])))
-    }
-
-    /// Calls `methods()[method]` with the arguments from stack index 2 on; returns the number of results.
-    ///
-    /// # Safety
-    /// As for [`get`](Self::get).
-    unsafe fn call(&self, bridge: &Bridge, L: *mut lua_State, entity: Entity, method: usize) -> c_int {
-        let _ = (bridge, L, entity, method);
-        0
-    }
-
-    /// A script is about to despawn the entity, which is still whole.
-    fn despawning(&self, bridge: &Bridge, entity: Entity) {
-        let _ = (bridge, entity);
-    }
-
-    /// A script despawned the entity with `entity:despawn()`; returns the number of results of that call.
-    ///
-    /// # Safety
-    /// As for [`get`](Self::get).
-    unsafe fn despawned(&self, bridge: &Bridge, L: *mut lua_State, entity: Entity) -> c_int {
-        let _ = (bridge, L, entity);
-        0
-    }
-
-    /// A script changed what an entity consists of. The world is lent, and free to be borrowed.
-    fn changed(&self, bridge: &Bridge, entity: Entity, change: Change<'_>) {
-        let _ = (bridge, entity, change);
-    }
-}
 
 /// What a name is to an entity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,22 +64,7 @@ impl Method {
     }
 }
 
-/// The insides of a handle.
-#[repr(C)]
-pub(super) struct EntityData {
-    bridge: *const Bridge,
-    entity: Entity,
-    /// Whether the metatable is its own.
-    owns: bool,
-}
-
-/// Handles in one chunk.
-const CHUNK: u32 = 256;
-
-/// How many references a handle keeps in the array part of its metatable.
-const KEPT: c_int = 8;
-
-/// Makes the metatable of handles, and the tables in which they are found again. `[-0, +0]`
+/// Makes the metatable of handles. `[-0, +0]`
 ///
 /// # Safety
 /// A live state below a protected call; the bridge lives as long as the VM.
@@ -178,7 +76,7 @@ pub(super) unsafe fn install(bridge: &Bridge, L: *mut lua_State, direct: bool) {
             bridge,
             bridge.tags.entity,
             "entity",
-            KEPT.min(bridge.components.len() as c_int),
+            handle::dense_places(bridge),
             &[
                 (c"__index", index),
                 (c"__newindex", new_index),
@@ -189,298 +87,7 @@ pub(super) unsafe fn install(bridge: &Bridge, L: *mut lua_State, direct: bool) {
         if direct {
             lua_registeruserdatadirectaccess(L, bridge.tags.entity, direct_get, direct_set, direct_call);
         }
-        lua_createtable(L, 16, 0);
-        lua_createtable(L, 0, 1);
-        push_str(L, "v");
-        lua_rawsetfield(L, -2, c"__mode".as_ptr());
-        // The list of chunks keeps their metatable at 0; chunks count from 1.
-        lua_pushvalue(L, -1);
-        lua_rawseti_(L, -3, 0);
-        lua_createtable(L, 0, 0);
-        lua_insert(L, -2);
-        lua_setmetatable(L, -2);
-        bridge.stale.set(lua_ref(L, -1));
-        lua_settop(L, -2);
-        bridge.handles.set(lua_ref(L, -1));
-        lua_settop(L, -2);
     }
-}
-
-impl Bridge {
-    /// Pushes the handle of an entity, dead or alive; nil for [`Entity::PLACEHOLDER`]. `[-0, +1]`, raises
-    /// when memory runs out.
-    ///
-    /// # Safety
-    /// `L` is a live state of the bridge's VM with room for 6 values, below a protected call.
-    pub unsafe fn push_entity(&self, L: *mut lua_State, entity: Entity) {
-        let index = entity.index_u32();
-        let (chunk, place) = ((index / CHUNK) as c_int + 1, (index % CHUNK) as c_int + 1);
-        // SAFETY: `install` made the list; the comments say what is on the stack.
-        unsafe {
-            if entity == Entity::PLACEHOLDER {
-                return lua_pushnil(L);
-            }
-            lua_rawgeti_(L, LUA_REGISTRYINDEX, self.handles.get());
-            if lua_rawgeti_(L, -1, chunk) == LUA_TTABLE {
-                if lua_rawgeti_(L, -1, place) == LUA_TUSERDATA {
-                    let data = lua_touserdatatagged(L, -1, self.tags.entity).cast::<EntityData>();
-                    if !data.is_null() && (*data).entity == entity {
-                        // list, chunk, handle
-                        lua_replace(L, -3);
-                        return lua_settop(L, -2);
-                    }
-                }
-            } else {
-                // list, nil
-                lua_settop(L, -2);
-                lua_createtable(L, CHUNK as c_int, 0);
-                lua_rawgeti_(L, -2, 0);
-                lua_setmetatable(L, -2);
-                lua_pushvalue(L, -1);
-                lua_rawseti_(L, -3, chunk);
-                lua_pushnil(L);
-            }
-            // list, chunk, nil or another handle
-            self.find_or_make_entity(L, entity, place);
-            lua_replace(L, -3);
-            lua_settop(L, -2);
-        }
-    }
-
-    /// Replaces what is on top of the stack, nil or the handle of an entity with the same index, by the
-    /// handle of `entity`, in its place of the chunk below it as well. `[-1, +1]`
-    ///
-    /// # Safety
-    /// As [`push_entity`](Self::push_entity).
-    #[cold]
-    unsafe fn find_or_make_entity(&self, L: *mut lua_State, entity: Entity, place: c_int) {
-        let key = |entity: Entity| entity.to_bits() as usize as *mut c_void;
-        // SAFETY: as the comments say what is on the stack.
-        unsafe {
-            lua_rawgeti_(L, LUA_REGISTRYINDEX, self.stale.get());
-            let other = lua_touserdatatagged(L, -2, self.tags.entity).cast::<EntityData>();
-            if !other.is_null() {
-                lua_pushvalue(L, -2);
-                lua_rawsetptagged(L, -2, key((*other).entity), 0);
-            }
-            // chunk, other, stale
-            if lua_rawgetptagged(L, -1, key(entity), 0) != LUA_TUSERDATA {
-                lua_settop(L, -2);
-                let data = lua_newuserdatataggedwithmetatable(L, size_of::<EntityData>(), self.tags.entity);
-                data.cast::<EntityData>().write(EntityData { bridge: self, entity, owns: false });
-            }
-            // chunk, other, stale, handle
-            lua_pushvalue(L, -1);
-            lua_rawseti_(L, -5, place);
-            lua_replace(L, -3);
-            lua_settop(L, -2);
-        }
-    }
-
-    /// The entity whose handle is at `index`. `[-0, +0]`
-    ///
-    /// # Safety
-    /// `L` is a live state of the bridge's VM, `index` valid.
-    pub unsafe fn entity_at(&self, L: *mut lua_State, index: c_int) -> Option<Entity> {
-        // SAFETY: only handles have this tag.
-        unsafe {
-            let data = lua_touserdatatagged(L, index, self.tags.entity).cast::<EntityData>();
-            data.as_ref().map(|data| data.entity)
-        }
-    }
-
-    /// Pushes the component for a script, or nil if the entity does not have it, if this can be done without
-    /// calling anything that may fail. The handle of the entity is at `handle`. `[-0, +1]`, or with `false`
-    /// `[-0, +0]`.
-    ///
-    /// # Safety
-    /// As [`push_entity`](Self::push_entity).
-    #[inline(always)]
-    pub(super) unsafe fn push_component_fast(
-        &self,
-        L: *mut lua_State,
-        handle: c_int,
-        entity: Entity,
-        component: u16,
-    ) -> bool {
-        let table = &self.components[usize::from(component)];
-        let world = self.world();
-        if world.is_null() {
-            return false;
-        }
-        // SAFETY: invariant 2 of the bridge. What is pushed does not allocate, so nothing else runs.
-        unsafe {
-            let Ok(there) = (*world).get_entity(entity) else { return false };
-            if table.root.kind == Kind::Node {
-                if there.contains_id(table.id) {
-                    return reference::push_kept(L, handle, c_int::from(component) + 1);
-                }
-                lua_pushnil(L);
-                return true;
-            }
-            let Ok(data) = there.get_by_id(table.id) else {
-                lua_pushnil(L);
-                return true;
-            };
-            reference::push_scalar(self, L, table.root.kind, data.as_ptr().add(table.root.offset as usize))
-        }
-    }
-
-    /// Like [`push_component_fast`](Self::push_component_fast), for every component. `[-0, +1]` if it succeeds.
-    ///
-    /// # Safety
-    /// As [`push_entity`](Self::push_entity); `handle` is an absolute index.
-    pub(super) unsafe fn push_component(
-        &self,
-        L: *mut lua_State,
-        handle: c_int,
-        entity: Entity,
-        component: u16,
-    ) -> Result<(), Error> {
-        // SAFETY: as above; what is at `handle` is the handle of `entity`.
-        unsafe {
-            if self.push_component_fast(L, handle, entity, component) {
-                return Ok(());
-            }
-            let registered = &self.registry().components[usize::from(component)];
-            let seen = self.with_world(|world| {
-                let there = self.living(world, entity, &registered.name)?;
-                let Ok(data) = there.get_by_id(registered.id) else {
-                    return Ok(Seen::Value(Value::Nil));
-                };
-                if registered.root.kind == Kind::Node {
-                    return Ok(Seen::Container(0));
-                }
-                // SAFETY: the component has the id under which this world registered the type.
-                let data = registered.reflect(data);
-                let types = &self.registry().types;
-                Ok(types.see(data.as_partial_reflect()).map_err(|e| e.within(&registered.name))?)
-            })?;
-            match seen {
-                Seen::Value(value) => marshal::push(self, L, &value),
-                Seen::Container(_) if registered.root.kind == Kind::Node => {
-                    let data = lua_touserdatatagged(L, handle, self.tags.entity).cast::<EntityData>();
-                    let owns = &raw mut (*data).owns;
-                    let slot = c_int::from(component) + 1;
-                    reference::push_new(self, L, handle, owns, slot, entity, registered.root.node);
-                }
-                Seen::Container(wrappers) => place::push_root(self, L, entity, component, wrappers),
-            }
-            Ok(())
-        }
-    }
-
-    /// The entity, or an error of kind `gone` that says what was wanted of it.
-    pub(super) fn living<'w>(
-        &self,
-        world: &'w World,
-        entity: Entity,
-        label: &str,
-    ) -> Result<bevy_ecs::world::EntityRef<'w>, Error> {
-        world
-            .get_entity(entity)
-            .map_err(|_| Error::new(ErrorKind::Gone, format!("{label}: entity {entity} is gone")))
-    }
-
-    /// Error: an entity has nothing of this name.
-    fn unknown_member(&self, entity: Entity, name: &str) -> Error {
-        let registry = self.registry();
-        let extension = self.extension.as_deref();
-        let known = registry
-            .component_names()
-            .chain(["id", "alive", "name"])
-            .chain(Method::ALL.map(Method::name))
-            .chain(extension.map(|e| e.fields()).unwrap_or_default().iter().copied())
-            .chain(extension.map(|e| e.methods()).unwrap_or_default().iter().copied());
-        let near = did_you_mean(name, known);
-        let has = self.with_world(|world| {
-            Ok(world.get_entity(entity).map(|there| registry.enumerate_components(there)).unwrap_or_default())
-        });
-        let has = has.ok().filter(|has| !has.is_empty()).map(|has| format!("; entity {entity} has {has}"));
-        let name = shorten(name);
-        Error::wrong_type(format!(
-            "there is no component, field or method '{name}'{near}{}",
-            has.unwrap_or_default()
-        ))
-    }
-
-    /// Inserts, replaces or removes a component, the name or the scripts of an entity.
-    fn set_part(&self, entity: Entity, name: &str, value: &Value) -> Result<(), Error> {
-        if *value == Value::Nil {
-            return self.remove_part(entity, name).map(|_| ());
-        }
-        let part = self.registry().part(name, value, None)?;
-        self.with_world(|world| {
-            self.living(world, entity, name)?;
-            Ok(self.registry().insert_part(&mut world.entity_mut(entity), part)?)
-        })?;
-        self.tell(entity, Change::Inserted(name));
-        Ok(())
-    }
-
-    /// Whether there was something to be removed.
-    fn remove_part(&self, entity: Entity, name: &str) -> Result<bool, Error> {
-        let registry = self.registry();
-        let hook = registry.hook.as_ref();
-        let component = match name {
-            "Name" | "name" | "Script" | "Scripts" => None,
-            name => Some(registry.components[usize::from(registry.component(name)?)].id),
-        };
-        let removed = self.with_world(|world| {
-            self.living(world, entity, name)?;
-            let mut entity = world.entity_mut(entity);
-            Ok(match component {
-                Some(id) => {
-                    let has = entity.contains_id(id);
-                    entity.remove_by_id(id);
-                    has
-                }
-                None if name.eq_ignore_ascii_case("name") => entity.take::<Name>().is_some(),
-                None => hook.is_some_and(|hook| hook.detach(&mut entity)),
-            })
-        })?;
-        if removed {
-            self.tell(entity, Change::Removed(name));
-        }
-        Ok(removed)
-    }
-
-    /// Tells the extension.
-    pub(super) fn tell(&self, entity: Entity, change: Change<'_>) {
-        if let Some(extension) = &self.extension {
-            extension.changed(self, entity, change);
-        }
-    }
-
-    /// Copies a component, the name or the scripts of an entity out.
-    fn copy_part(&self, entity: Entity, name: &str) -> Result<Value, Error> {
-        let registry = self.registry();
-        let component = match name {
-            "Name" | "Script" | "Scripts" => None,
-            name => Some(&registry.components[usize::from(registry.component(name)?)]),
-        };
-        self.with_world(|world| {
-            let there = self.living(world, entity, name)?;
-            match component {
-                Some(registered) => {
-                    Ok(registry.read_component(registered, there).transpose()?.unwrap_or_default())
-                }
-                None if name == "Name" => Ok(there.get::<Name>().map(name_value).unwrap_or_default()),
-                None => {
-                    let scripts = registry.hook.as_ref().map(|hook| hook.scripts(there)).unwrap_or_default();
-                    let mut scripts = scripts.into_iter().map(Value::String);
-                    Ok(match name {
-                        "Script" => scripts.next().unwrap_or_default(),
-                        _ => Value::List(scripts.collect()),
-                    })
-                }
-            }
-        })
-    }
-}
-
-fn name_value(name: &Name) -> Value {
-    Value::String(name.as_str().to_owned())
 }
 
 /// The text at a stack index, if it is one in UTF-8.
@@ -532,7 +139,7 @@ unsafe fn get(bridge: &Bridge, L: *mut lua_State, entity: Entity, member: Member
     // SAFETY: as above; each arm pushes one value.
     unsafe {
         match member {
-            Member::Component(component) => return bridge.push_component(L, 1, entity, component),
+            Member::Component(component) => return bridge.push_component(L, entity, component),
             Member::Alive => lua_pushboolean(L, c_int::from(bridge.is_alive(entity))),
             Member::Id => push_str(L, &entity.to_string()),
             Member::Name => {
@@ -656,6 +263,25 @@ unsafe fn call(bridge: &Bridge, L: *mut lua_State, entity: Entity, method: Metho
     }
 }
 
+/// Whether the entity has all components that the arguments from 2 on name; `None` if that is not all there is
+/// to say.
+///
+/// # Safety
+/// Called in a C function of the VM.
+unsafe fn has_fast(bridge: &Bridge, L: *mut lua_State, entity: Entity) -> Option<bool> {
+    let (world, mut has) = (bridge.world(), true);
+    // SAFETY: invariant 2 of the bridge; nothing else runs meanwhile.
+    unsafe {
+        let there = world.as_ref()?.get_entity(entity).ok()?;
+        let top = lua_gettop(L);
+        for i in 2..=top {
+            let Member::Component(component) = member_at(bridge, L, i) else { return None };
+            has &= there.contains_id(bridge.components[usize::from(component)].column.id);
+        }
+        (top >= 2).then_some(has)
+    }
+}
+
 /// Reads a member, in a C function whose frame owns nothing. `[-0, +1]`
 ///
 /// # Safety
@@ -665,7 +291,7 @@ unsafe fn dispatch_get(bridge: &Bridge, L: *mut lua_State, entity: Entity, membe
     // SAFETY: as above.
     unsafe {
         match (member, &bridge.extension) {
-            (Member::Component(component), _) if bridge.push_component_fast(L, 1, entity, component) => {}
+            (Member::Component(component), _) if bridge.push_own_component(L, entity, component) => {}
             (Member::Field(field), Some(extension)) => extension.get(bridge, L, entity, usize::from(field)),
             _ => {
                 finish(L, get(bridge, L, entity, member).map(|()| 1));
@@ -684,7 +310,7 @@ unsafe fn dispatch_set(bridge: &Bridge, L: *mut lua_State, entity: Entity, membe
     unsafe {
         if let Member::Component(component) = member {
             let table = &bridge.components[usize::from(component)];
-            if reference::write_scalar(bridge, L, 3, entity, table.id, &table.root) {
+            if scalar::write_scalar(bridge, L, 3, entity, table.column, table.root) {
                 return;
             }
         }
@@ -712,6 +338,10 @@ unsafe fn dispatch_call(
             (Member::Method(Method::Despawn), Some(extension)) => {
                 finish(L, call(bridge, L, entity, Method::Despawn));
                 extension.despawned(bridge, L, entity)
+            }
+            (Member::Method(Method::Has), _) if let Some(has) = has_fast(bridge, L, entity) => {
+                lua_pushboolean(L, c_int::from(has));
+                1
             }
             (Member::Method(method), _) => finish(L, call(bridge, L, entity, method)),
             _ => {
@@ -789,18 +419,18 @@ unsafe extern "C-unwind" fn direct_call(
     }
 }
 
-/// What the key at 2 is to an entity.
+/// What the name at a stack index is to an entity.
 ///
 /// # Safety
 /// Called in a C function.
-unsafe fn member_of_key(bridge: &Bridge, L: *mut lua_State) -> Member {
+unsafe fn member_at(bridge: &Bridge, L: *mut lua_State, index: c_int) -> Member {
     // SAFETY: only a string is asked for its atom, so nothing is converted.
     unsafe {
-        if lua_type(L, 2) != LUA_TSTRING {
+        if lua_type(L, index) != LUA_TSTRING {
             return Member::Unknown;
         }
         let mut atom = -1;
-        lua_tostringatom(L, 2, &mut atom);
+        lua_tostringatom(L, index, &mut atom);
         bridge.member(atom)
     }
 }
@@ -809,7 +439,7 @@ unsafe extern "C-unwind" fn index(L: *mut lua_State) -> c_int {
     // SAFETY: a metamethod; what it is called with is checked.
     unsafe {
         match self_argument(L) {
-            Ok((bridge, entity)) => dispatch_get(bridge, L, entity, member_of_key(bridge, L)),
+            Ok((bridge, entity)) => dispatch_get(bridge, L, entity, member_at(bridge, L, 2)),
             Err(error) => {
                 finish(L, Err(error));
             }
@@ -822,7 +452,7 @@ unsafe extern "C-unwind" fn new_index(L: *mut lua_State) -> c_int {
     // SAFETY: a metamethod; what it is called with is checked.
     unsafe {
         match self_argument(L) {
-            Ok((bridge, entity)) => dispatch_set(bridge, L, entity, member_of_key(bridge, L)),
+            Ok((bridge, entity)) => dispatch_set(bridge, L, entity, member_at(bridge, L, 2)),
             Err(error) => {
                 finish(L, Err(error));
             }

@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use bevy_ecs::prelude::*;
-//! use bevy_reflect::Reflect;
+//! use bevy_reflect::prelude::*;
 //! use bluetick::ecs::{Bridge, BridgeConfig, Registry};
 //! use bluetick_scripting::{Vm, VmConfig};
 //! use std::rc::Rc;
@@ -37,25 +37,33 @@
 //! in `world` and `query`.
 
 mod bridge;
+mod builder;
 mod component;
 mod entity;
+mod extension;
 mod function;
+mod handle;
 mod layout;
 mod marshal;
 mod nearest;
+mod parts;
 mod path;
 mod place;
 mod query;
 mod reference;
 mod reflection;
+mod scalar;
 mod value;
 mod world;
 
 pub use bridge::{Bridge, BridgeConfig};
+pub(crate) use component::Part;
 pub use component::{Registry, RegistryBuilder, RegistryError, ScriptHook};
-pub use entity::{Change, EntityExtension};
+pub use extension::{Change, EntityExtension};
 pub use function::Handle;
+pub(crate) use nearest::{did_you_mean, enumerate};
 pub use value::{MAX_DEPTH, MAX_VALUES, Segment, Value, ValueError};
+pub(crate) use world::find_named;
 
 #[cfg(test)]
 mod tests;

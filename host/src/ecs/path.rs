@@ -1,7 +1,8 @@
 //! Ways into reflected data, and what a script's key means at the end of one.
 
+use super::builder::{Builder, put, unknown_field, unknown_field_of};
 use super::nearest::did_you_mean;
-use super::reflection::{Builder, Seen, Types, is_option, put, unknown_field, unknown_field_of};
+use super::reflection::{Seen, Types, is_option};
 use super::value::{Value, ValueError};
 use bevy_reflect::enums::Enum;
 use bevy_reflect::{PartialReflect, ReflectMut, ReflectRef, TypeInfo};

@@ -19,11 +19,11 @@
 //! iterating is allowed; what is new is not visited, what is gone is skipped.
 
 use super::bridge::{Bridge, bridge_of, finish, set_metatable};
+use super::builder::Builder;
 use super::entity::any_text;
 use super::marshal;
 use super::nearest::did_you_mean;
 use super::path::{self, Edit, Reading, Step, walk, walk_mut};
-use super::reflection::Builder;
 use super::value::{Value, ValueError};
 use bevy_ecs::entity::Entity;
 use bevy_reflect::{PartialReflect, ReflectRef};
@@ -158,7 +158,8 @@ unsafe extern "C-unwind" fn step(L: *mut lua_State) -> c_int {
         let cursor = lua_touserdatatagged(L, lua_upvalueindex(3), bridge.tags.cursor).cast::<Cursor>();
         loop {
             lua_settop(L, 0);
-            match (&(*cursor).keys).get((*cursor).next) {
+            let keys = &(*cursor).keys;
+            match keys.get((*cursor).next) {
                 None => {
                     lua_pushnil(L);
                     return 1;

@@ -17,8 +17,10 @@
 use super::bridge::{Bridge, bridge_of, finish, set_metatable};
 use super::component::Registry;
 use super::entity::any_text;
+use super::layout::Kind;
 use super::marshal;
 use super::nearest::did_you_mean;
+use super::scalar::{Located, locate, push_scalar};
 use super::value::{Value, ValueError};
 use bevy_ecs::component::ComponentId;
 use bevy_ecs::entity::Entity;
@@ -133,6 +135,7 @@ pub(super) unsafe fn install(bridge: &Bridge, L: *mut lua_State) {
     unsafe {
         let functions: [(_, lua_CFunction); 2] = [(c"__iter", iterate), (c"__len", length)];
         set_metatable(L, bridge, bridge.tags.query, "query", 0, &functions);
+        set_metatable(L, bridge, bridge.tags.rows, "iteration", 0, &[]);
         lua_setuserdatadtor(L, bridge.tags.query, Some(drop_query));
     }
 }
@@ -173,59 +176,62 @@ unsafe extern "C-unwind" fn length(L: *mut lua_State) -> c_int {
             let error = Error::wrong_type(format!("expected a query, got {}", any_text(L, 1)));
             return finish(L, Err(error));
         }
-        lua_pushnumber(L, (&(*query).entities).len() as f64);
+        let entities = &(*query).entities;
+        lua_pushnumber(L, entities.len() as f64);
         1
     }
 }
 
-/// Starts a loop: its function knows the bridge, the query and how many entities it has passed.
+/// How far a loop over a query has come.
+struct Loop {
+    bridge: *const Bridge,
+    /// Kept alive by the second upvalue of the loop's function.
+    query: *const Query,
+    passed: usize,
+}
+
+/// Starts a loop: makes its function, which knows the loop and the query.
 unsafe extern "C-unwind" fn iterate(L: *mut lua_State) -> c_int {
     // SAFETY: a metamethod; what it is called with is checked. The closure takes its upvalues off the stack.
     unsafe {
         let bridge = bridge_of(L);
-        if lua_touserdatatagged(L, 1, bridge.tags.query).is_null() {
+        let query = lua_touserdatatagged(L, 1, bridge.tags.query).cast::<Query>();
+        if query.is_null() {
             let error = Error::wrong_type(format!("expected a query, got {}", any_text(L, 1)));
             return finish(L, Err(error));
         }
-        lua_pushlightuserdatatagged(L, ptr::from_ref(bridge).cast_mut().cast(), 0);
+        let data = lua_newuserdatataggedwithmetatable(L, size_of::<Loop>(), bridge.tags.rows);
+        data.cast::<Loop>().write(Loop { bridge, query, passed: 0 });
         lua_pushvalue(L, 1);
-        lua_pushnumber(L, 0.0);
-        lua_pushcclosurek(L, step, c"next entity".as_ptr(), 3, None);
+        lua_pushcclosurek(L, step, c"next entity".as_ptr(), 2, None);
         1
     }
 }
 
 unsafe extern "C-unwind" fn step(L: *mut lua_State) -> c_int {
-    // SAFETY: made by `iterate` with these upvalues; scripts can't change them. The query is kept alive by the
-    // function, and its lists don't change.
+    // SAFETY: made by `iterate` with these upvalues; scripts can't change them. The query's lists don't change.
     unsafe {
-        let bridge = bridge_of(L);
-        let query = &*lua_touserdatatagged(L, lua_upvalueindex(2), bridge.tags.query).cast::<Query>();
-        let mut passed = lua_tonumber(L, lua_upvalueindex(3)) as usize;
+        let rows = lua_touserdata(L, lua_upvalueindex(1)).cast::<Loop>();
+        let (bridge, query) = (&*(*rows).bridge, &*(*rows).query);
         loop {
-            lua_settop(L, 0);
-            let Some(&entity) = query.entities.get(passed) else {
+            let Some(&entity) = query.entities.get((*rows).passed) else {
                 lua_pushnil(L);
                 return 1;
             };
-            passed += 1;
+            (*rows).passed += 1;
             match push_row(bridge, L, entity, &query.yields) {
                 Ok(false) => {}
-                Ok(true) => {
-                    lua_pushnumber(L, passed as f64);
-                    lua_replace(L, lua_upvalueindex(3));
-                    return query.yields.len() as c_int + 1;
-                }
+                Ok(true) => return query.yields.len() as c_int + 1,
                 Err(error) => return finish(L, Err(error)),
             }
         }
     }
 }
 
-/// Pushes the entity and its components, unless one of them is gone.
+/// Pushes the entity and its components, unless one of them is gone; below them its chunk.
 ///
 /// # Safety
-/// Called in a C function of the VM, with an empty stack.
+/// Called in a C function of the VM, with at most its arguments on the stack.
 #[inline(always)]
 unsafe fn push_row(
     bridge: &Bridge,
@@ -237,19 +243,36 @@ unsafe fn push_row(
     if world.is_null() {
         return Err(bridge.no_world());
     }
-    // SAFETY: invariant 2 of the bridge; `there` is not used once something is pushed.
+    let table = |number: u16| &bridge.components[usize::from(number)];
+    // SAFETY: invariant 2 of the bridge. A place in the world is used only before something is pushed that could
+    // run anything.
     unsafe {
-        {
-            let Ok(there) = (*world).get_entity(entity) else { return Ok(false) };
-            if !yields.iter().all(|&number| there.contains_id(bridge.components[usize::from(number)].id)) {
+        if (*world).get_entity(entity).is_err() {
+            return Ok(false);
+        }
+        for &number in yields {
+            if let Located::Missing = locate(world, entity, table(number).column) {
                 return Ok(false);
             }
         }
-        luaL_checkstack(L, yields.len() as c_int + 10, ptr::null());
-        bridge.push_entity(L, entity);
-        for &number in yields {
-            if !bridge.push_component_fast(L, 1, entity, number) {
-                bridge.push_component(L, 1, entity, number)?;
+        // There is room for 20 values.
+        if yields.len() > 8 {
+            luaL_checkstack(L, yields.len() as c_int + 10, ptr::null());
+        }
+        let has_chunk = bridge.push_chunk_and_entity(L, entity);
+        for (chunk, &number) in (2..).zip(yields) {
+            let Located::At(data) = locate(world, entity, table(number).column) else {
+                lua_settop(L, 0);
+                return Ok(false);
+            };
+            let root = table(number).root;
+            let pushed = if root.kind == Kind::Node {
+                has_chunk && bridge.push_kept(L, -chunk, entity, root.node)
+            } else {
+                push_scalar(bridge, L, root.kind, data.add(root.offset as usize))
+            };
+            if !pushed {
+                bridge.push_component(L, entity, number)?;
             }
         }
         Ok(true)

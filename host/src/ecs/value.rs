@@ -172,15 +172,23 @@ pub struct ValueError {
     pub place: Vec<Segment>,
     /// What was expected, what was found, and the nearest name where a name was wrong.
     pub problem: String,
+    /// The name in that place that should not be there, if this is the problem.
+    pub stray: Option<String>,
 }
 
 impl ValueError {
     pub(crate) fn new(problem: impl Into<String>) -> Self {
-        Self { place: Vec::new(), problem: problem.into() }
+        Self { place: Vec::new(), problem: problem.into(), stray: None }
     }
 
     pub(crate) fn mismatch(expected: &str, found: &Value) -> Self {
         Self::new(format!("expected {expected}, got {}", found.describe()))
+    }
+
+    /// Says which name should not be there.
+    pub(crate) fn about(mut self, name: &str) -> Self {
+        self.stray = Some(name.to_owned());
+        self
     }
 
     /// Says that this happened inside the field or key `name`.

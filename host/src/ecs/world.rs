@@ -13,13 +13,14 @@
 
 use super::bridge::{Bridge, bridge_of, finish, push_function};
 use super::component::Part;
-use super::entity::{Change, any_text, text};
+use super::entity::{any_text, text};
+use super::extension::Change;
 use super::layout::Kind;
 use super::nearest::{did_you_mean, shorten};
 use super::query::{self, Filter};
 use super::reflection::Seen;
 use super::value::{Value, ValueError};
-use super::{marshal, place, reference};
+use super::{marshal, place};
 use bevy_ecs::entity::{Entity, EntityGeneration, EntityIndex};
 use bevy_ecs::name::Name;
 use bevy_ecs::resource::IS_RESOURCE;
@@ -163,7 +164,7 @@ impl Bridge {
                 None => lua_pushnil(L),
                 Some((_, Seen::Value(value))) => marshal::push(self, L, &value),
                 Some((entity, Seen::Container(_))) if registered.root.kind == Kind::Node => {
-                    reference::push_single(self, L, entity, registered.root.node);
+                    self.push_reference(L, entity, registered.root.node);
                 }
                 Some((entity, Seen::Container(wrappers))) => {
                     place::push_root(self, L, entity, number, wrappers)
@@ -272,7 +273,7 @@ unsafe extern "C-unwind" fn entity(L: *mut lua_State) -> c_int {
 }
 
 /// The first entity with this name.
-pub(super) fn find_named(world: &World, name: &str) -> Option<Entity> {
+pub(crate) fn find_named(world: &World, name: &str) -> Option<Entity> {
     let id = world.component_id::<Name>()?;
     let archetypes = world.archetypes().iter().filter(|a| a.contains(id) && !a.contains(IS_RESOURCE));
     let mut entities = archetypes.flat_map(|archetype| archetype.entities()).map(|row| row.id());

@@ -57,8 +57,13 @@ impl Anchors {
                 Some(anchor) => anchor,
                 None => {
                     if self.used.is_multiple_of(CHUNK) {
-                        luaL_checkstack(self.shelf, 4, std::ptr::null());
-                        lua_createtable(self.shelf, CHUNK as c_int, 0);
+                        // Whatever is raised has to be raised in `L`.
+                        luaL_checkstack(L, 1, std::ptr::null());
+                        lua_createtable(L, CHUNK as c_int, 0);
+                        if lua_checkstack(self.shelf, 4) == 0 {
+                            luaL_error(L, c"there is no room to keep more values".as_ptr());
+                        }
+                        lua_xmove(L, self.shelf, 1);
                     }
                     self.used += 1;
                     // `used` is at least 1 here.

@@ -41,9 +41,28 @@ pub enum Reply {
 pub struct Call<'a> {
     L: *mut lua_State,
     machine: &'a Machine,
+    /// How many results it has pushed.
+    pushed: c_int,
+    /// What it is to raise.
+    error: Option<Error>,
 }
 
-type HostFunction = Box<dyn Fn(&mut Call<'_>) -> Result<Reply, Error>>;
+/// How many results a host function may push: a C function has room for 20 values beside its arguments.
+const MAX_RESULTS: c_int = 16;
+
+/// A function of the host, as the userdata holds it that is the upvalue of [`call_host`].
+struct HostFunction {
+    machine: *const Machine,
+    /// Returns how many results it has pushed, or one of the below. A [`Reply`] or an [`Error`] that is
+    /// handed on through `dyn` and `catch_unwind` would be copied each time, for more than all the rest.
+    f: Box<dyn Fn(&mut Call<'_>) -> c_int>,
+}
+
+/// The function has parked its caller.
+const PARKED: c_int = -1;
+
+/// The function has left an error in its [`Call`].
+const FAILED: c_int = -2;
 
 impl Call<'_> {
     /// The tasklet that calls.
@@ -108,59 +127,109 @@ impl Call<'_> {
         })?)
     }
 
-    /// Pushes a result, to be counted in [`Reply::Pushed`].
+    /// Pushes a result, to be counted in [`Reply::Pushed`]; an error when there are 16 already.
     pub fn push(&mut self, value: impl IntoLua) -> Result<(), Error> {
         let vm = self.machine.vm().ok_or_else(|| Error::wrong_type("the VM is not ready"))?;
+        if self.pushed == MAX_RESULTS {
+            return Err(Error::wrong_type(format!("a host function has at most {MAX_RESULTS} results")));
+        }
         let value = value.into_lua(vm.lua())?;
         // SAFETY: mlua pushes to its own stack; the value is moved from there.
-        Ok(vm.lua().exec_raw_lua(|raw| unsafe {
+        vm.lua().exec_raw_lua(|raw| unsafe {
             raw.push_value(&value)?;
             if raw.state() != self.L {
                 lua_xmove(raw.state(), self.L, 1);
             }
             Ok::<_, mlua::Error>(())
-        })?)
+        })?;
+        self.pushed += 1;
+        Ok(())
     }
 
     /// Takes the calling tasklet out of the run queue until [`Vm::wake`]. The function then has to
     /// return [`Reply::Parked`] with the result. An error, and no change, where the VM can't suspend,
     /// outside of a tasklet, and under the block trap or the switch trap.
+    #[inline]
     pub fn park(&mut self, verb: &str) -> Result<Wait, Error> {
         let scheduler = self.machine.scheduler();
         let me = scheduler.current;
-        let boundary = |text: String| Err(Error::new(ErrorKind::Boundary, text));
         if scheduler.in_callback
             || self.machine.running.get() != me
             || scheduler.tasklets[me].thread.is_null() && me == scheduler.main
         {
-            return boundary(format!(
-                "{verb} is only possible in a tasklet; a script's top level, a callback and a function \
-                 that the host calls between frames are none"
-            ));
+            return Err(Self::outside(verb));
         }
         // SAFETY: `L` is the state of the running call.
         if !unsafe { self.machine.can_block(self.L) } {
-            // SAFETY: as above.
-            let place = unsafe { super::coroutine::boundary_name(self.L) };
-            return boundary(format!("{verb} would wait, but the VM can't suspend inside {place}"));
+            return Err(self.boundary(verb));
         }
         match scheduler.park() {
             Ok(Turn::Switch) => Ok(Wait { tasklet: me, parking: scheduler.tasklets[me].parkings }),
-            Ok(Turn::Keep) => boundary(format!("{verb} in the main tasklet")),
-            Err(kind) => {
-                let name = scheduler.name_of(me);
-                Err(Error::new(
-                    kind,
-                    match kind {
-                        ErrorKind::BlockTrap => {
-                            format!("{verb}: {name} would block, but its block_trap is set")
-                        }
-                        ErrorKind::SwitchTrap => format!("{verb}: the switch trap is set"),
-                        _ => format!("{verb}: deadlock: nobody is left who could wake {name}"),
-                    },
-                ))
+            Ok(Turn::Keep) => Err(Self::outside(verb)),
+            Err(kind) => Err(self.refused(verb, kind)),
+        }
+    }
+
+    #[cold]
+    fn outside(verb: &str) -> Error {
+        Error::new(
+            ErrorKind::Boundary,
+            format!(
+                "{verb} is only possible in a tasklet; a script's top level, a callback and a function \
+                 that the host calls between frames are none"
+            ),
+        )
+    }
+
+    #[cold]
+    fn boundary(&self, verb: &str) -> Error {
+        // SAFETY: `L` is the state of the running call.
+        let place = unsafe { super::coroutine::boundary_name(self.L) };
+        Error::new(ErrorKind::Boundary, format!("{verb} would wait, but the VM can't suspend inside {place}"))
+    }
+
+    #[cold]
+    fn refused(&self, verb: &str, kind: ErrorKind) -> Error {
+        let scheduler = self.machine.scheduler();
+        let name = scheduler.name_of(scheduler.current);
+        let text = match kind {
+            ErrorKind::BlockTrap => format!("{verb}: {name} would block, but its block_trap is set"),
+            ErrorKind::SwitchTrap => format!("{verb}: the switch trap is set"),
+            _ => format!("{verb}: deadlock: nobody is left who could wake {name}"),
+        };
+        Error::new(kind, text)
+    }
+
+    /// Pushes what the function has replied; how many values that are, or how else it ends.
+    #[inline(always)]
+    fn answer(&mut self, reply: Result<Reply, Error>) -> c_int {
+        // SAFETY: a C function has room for a result.
+        unsafe {
+            match reply {
+                Ok(Reply::Parked(_)) => PARKED,
+                Ok(Reply::Nothing) => 0,
+                Ok(Reply::Number(number)) => {
+                    lua_pushnumber(self.L, number);
+                    1
+                }
+                Ok(Reply::Boolean(truth)) => {
+                    lua_pushboolean(self.L, c_int::from(truth));
+                    1
+                }
+                Ok(Reply::Pushed(n)) => n.clamp(0, self.pushed),
+                Ok(Reply::Value(value)) => match self.push(value) {
+                    Ok(()) => 1,
+                    Err(error) => self.fail(error),
+                },
+                Err(error) => self.fail(error),
             }
         }
+    }
+
+    #[cold]
+    fn fail(&mut self, error: Error) -> c_int {
+        self.error = Some(error);
+        FAILED
     }
 
     /// An error that says which argument was of the wrong type.
@@ -189,8 +258,12 @@ impl Vm {
         name: &'static CStr,
         f: impl Fn(&mut Call<'_>) -> Result<Reply, Error> + 'static,
     ) -> Result<Function, Error> {
-        let mut f: Option<HostFunction> = Some(Box::new(f));
-        // SAFETY: the userdata owns the boxed function, and the closure keeps the userdata.
+        let f = Box::new(move |call: &mut Call<'_>| {
+            let reply = f(call);
+            call.answer(reply)
+        });
+        let mut f = Some(HostFunction { machine: self.machine(), f });
+        // SAFETY: the userdata owns the function, and the closure keeps the userdata.
         let function = unsafe {
             self.lua().exec_raw::<Function>((), |L| {
                 let data = lua_newuserdatadtor(L, size_of::<HostFunction>(), drop_function);
@@ -244,6 +317,28 @@ impl Vm {
         Ok(())
     }
 
+    /// Closes an inbox whose owner is gone: whoever waits for a value gets the error.
+    pub fn close_inbox(&self, inbox: ChannelId, error: &Error) -> Result<(), Error> {
+        let Some(queue) = self.machine().scheduler().channels.get_mut(inbox) else { return Ok(()) };
+        queue.closing = true;
+        self.with_state(|L| {
+            loop {
+                let scheduler = self.machine().scheduler();
+                let Some(receiver) = scheduler.channels.get(inbox).map(|queue| queue.first) else { return };
+                if !scheduler.tasklets.contains_key(receiver) {
+                    return;
+                }
+                // SAFETY: below a protected call; a receiver is suspended.
+                unsafe {
+                    super::value::push_error(L, error.kind, &error.message);
+                    self.machine().deliver(receiver, L, -1, crate::scheduler::Slot::Error);
+                    lua_settop(L, -2);
+                }
+                self.machine().scheduler().interrupt_wait(receiver);
+            }
+        })
+    }
+
     /// Keeps a value alive that can be pushed again fast.
     pub fn keep(&self, value: impl IntoLua) -> Result<Kept, Error> {
         let value = value.into_lua(self.lua())?;
@@ -286,43 +381,38 @@ unsafe extern "C" fn drop_function(_: *mut lua_State, data: *mut c_void) {
 }
 
 unsafe extern "C-unwind" fn call_host(L: *mut lua_State) -> c_int {
-    // SAFETY: a C function called by the VM; its upvalue is the boxed function. Nothing but plain data
-    // is alive when an error is raised.
+    // SAFETY: a C function called by the VM; its upvalue is the function, whose machine outlives the
+    // VM. Nothing but plain data is alive when an error is raised.
     unsafe {
-        let f = &*lua_touserdata(L, lua_upvalueindex(1)).cast::<HostFunction>();
-        let machine = Machine::of(L);
-        let mut call = Call { L, machine };
-        let reply = match catch_unwind(AssertUnwindSafe(|| f(&mut call))) {
-            Ok(reply) => reply,
+        let function = &*lua_touserdata(L, lua_upvalueindex(1)).cast::<HostFunction>();
+        let machine = &*function.machine;
+        let head = machine.scheduler().current;
+        let mut call = Call { L, machine, pushed: 0, error: None };
+        let results = match catch_unwind(AssertUnwindSafe(|| (function.f)(&mut call))) {
+            Ok(results) => results,
             Err(panic) => {
                 let text = panic
                     .downcast_ref::<String>()
                     .map(String::as_str)
                     .or_else(|| panic.downcast_ref::<&str>().copied())
                     .unwrap_or("no text");
-                Err(Error::wrong_type(format!("a function of the host has panicked: {text}")))
+                call.fail(Error::wrong_type(format!("a function of the host has panicked: {text}")))
             }
         };
-        let reply = match reply {
-            Ok(Reply::Value(value)) => call.push(value).map(|()| Reply::Pushed(1)),
-            reply => reply,
-        };
-        match reply {
-            Ok(Reply::Nothing | Reply::Value(_)) => 0,
-            Ok(Reply::Number(number)) => {
-                lua_pushnumber(L, number);
-                1
-            }
-            Ok(Reply::Boolean(truth)) => {
-                lua_pushboolean(L, c_int::from(truth));
-                1
-            }
-            Ok(Reply::Pushed(n)) => n,
-            Ok(Reply::Parked(wait)) => {
+        if machine.scheduler().current != head {
+            if results == PARKED {
                 lua_pushnil(L);
-                machine.suspend(L, wait.tasklet)
+                return machine.suspend(L, head);
             }
-            Err(Error { kind, message }) => raise(L, kind, message),
+            // It has parked its caller and then returned something else: it has changed its mind.
+            machine.scheduler().stay(head);
+        } else if results == PARKED {
+            let text = "a function of the host returned a wait without parking its caller";
+            call.fail(Error::wrong_type(text));
+        }
+        match call.error.take() {
+            Some(Error { kind, message }) => raise(L, kind, message),
+            None => results,
         }
     }
 }

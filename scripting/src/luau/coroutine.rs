@@ -95,9 +95,10 @@ unsafe fn outcome(L: *mut lua_State, co: *mut lua_State, status: c_int) -> Resum
                 lua_rawcheckstack(L, 2);
                 lua_xmove(co, L, 1);
                 let machine = Machine::of(L);
-                if status == LUA_ERRMEM {
-                    lua_settop(L, -2);
-                    machine.anchors().push(machine.constants.memory, L);
+                if machine.is_memory(L, status) {
+                    // What it holds is given back; it stays dead.
+                    lua_resetthread(co);
+                    machine.name_memory(L, status);
                 }
                 if machine.is_final(L, -1) {
                     lua_error(L);

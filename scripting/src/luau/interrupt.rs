@@ -88,10 +88,11 @@ unsafe extern "C-unwind" fn on_load_tick(L: *mut lua_State, gc: c_int) {
         let scheduler = Machine::of(L).scheduler();
         scheduler.ticks_left -= 1;
         if scheduler.ticks_left < 0 {
-            super::value::raise(
+            super::value::raise_at(
                 L,
+                0,
                 crate::scheduler::ErrorKind::Budget,
-                "the top level of a script only defines; this one runs without end",
+                "the top level of a script only defines, and on_reload only mends; this one runs without end",
             );
         }
     }

@@ -15,6 +15,7 @@ use crate::scheduler::{ChannelId, Error, ErrorKind, OwnerId, Scheduler, Slot, Ta
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::HashMap;
 use std::ffi::{c_char, c_int, c_void};
+use std::rc::Rc;
 
 /// What a tasklet died of, for the host.
 #[derive(Clone, Debug)]
@@ -58,6 +59,7 @@ pub(super) struct Constants {
     stop_pointer: *const c_void,
     /// Raised where memory ran out; made beforehand.
     pub memory: Anchor,
+    memory_pointer: *const c_void,
     /// Methods of handles, by name: tables.
     pub tasklet_methods: Anchor,
     pub channel_methods: Anchor,
@@ -74,8 +76,13 @@ pub(crate) struct Machine {
     pub(super) constants: Constants,
     pub(super) tasklet_tag: c_int,
     pub(super) channel_tag: c_int,
-    /// The body of the running tasklet, its outermost coroutine.
+    /// The numbers of the first methods of each; the others follow.
+    pub(super) tasklet_atom: Cell<i16>,
+    pub(super) channel_atom: Cell<i16>,
+    /// The body of the running tasklet, its outermost coroutine; null between two slices.
     pub(super) body: Cell<*mut lua_State>,
+    /// The loop is at work, further out.
+    pub(super) looping: Cell<bool>,
     /// Whose turn it is or was last; differs from the head of the queue between two slices.
     pub(super) running: Cell<TaskletId>,
     pub(super) error_handler: Cell<Option<Anchor>>,
@@ -107,7 +114,7 @@ impl Machine {
     /// # Safety
     /// `L` is the live main state, below a protected call. The caller keeps the result at its place
     /// as long as the VM lives.
-    pub unsafe fn new(L: *mut lua_State) -> Box<Self> {
+    pub unsafe fn new(L: *mut lua_State) -> Rc<Self> {
         // SAFETY: pushes and pops are balanced; the helper is kept by the registry.
         let machine = unsafe {
             value::install_error_metatable(L);
@@ -124,7 +131,7 @@ impl Machine {
             let (exit, exit_pointer) = constant(ErrorKind::Exit, "TaskletExit: the tasklet is being killed");
             let (stop, stop_pointer) =
                 constant(ErrorKind::Stop, "StopIteration: the channel's iteration ends");
-            let (memory, _) = constant(
+            let (memory, memory_pointer) = constant(
                 ErrorKind::Memory,
                 "not enough memory: the script's VM has reached its memory limit; \
                  look for a table or string that grows without end",
@@ -133,7 +140,7 @@ impl Machine {
             let tasklet_methods = anchors.keep(L, -1);
             let channel_methods = anchors.keep(L, -1);
             lua_settop(L, -2);
-            Box::new(Self {
+            Rc::new(Self {
                 scheduler: UnsafeCell::new(Scheduler::new()),
                 anchors: UnsafeCell::new(anchors),
                 nest: UnsafeCell::default(),
@@ -144,12 +151,16 @@ impl Machine {
                     stop,
                     stop_pointer,
                     memory,
+                    memory_pointer,
                     tasklet_methods,
                     channel_methods,
                 },
                 tasklet_tag: FIRST_TAG,
                 channel_tag: FIRST_TAG + 1,
+                tasklet_atom: Cell::default(),
+                channel_atom: Cell::default(),
                 body: Cell::new(std::ptr::null_mut()),
+                looping: Cell::default(),
                 running: Cell::default(),
                 error_handler: Cell::default(),
                 schedule_callback: Cell::default(),
@@ -165,7 +176,7 @@ impl Machine {
                 next_tag: Cell::new(FIRST_TAG + 2),
             })
         };
-        // SAFETY: the box's contents don't move, and the caller keeps them as long as the VM lives.
+        // SAFETY: an `Rc`'s contents don't move, and the caller keeps them as long as the VM lives.
         unsafe {
             lua_setthreaddata(lua_mainthread(L), (&raw const *machine).cast_mut().cast());
             (*lua_callbacks(L)).useratom = Some(atom_of);
@@ -208,9 +219,14 @@ impl Machine {
         unsafe { &mut *self.nest.get() }
     }
 
-    /// The VM, for what is done with mlua.
+    /// The loop is at work: whoever asks was called by a script, or by the loop itself.
+    pub(super) fn is_looping(&self) -> bool {
+        self.looping.get()
+    }
+
+    /// The VM, for what is done with mlua; `None` when the host has let it go.
     pub(super) fn vm(&self) -> Option<&super::vm::Vm> {
-        // SAFETY: a VM sets this to its own box and owns the machine, so it lives at least as long.
+        // SAFETY: a VM sets this to itself, and to null when it is dropped.
         unsafe { self.vm.get().as_ref() }
     }
 
@@ -234,6 +250,32 @@ impl Machine {
     pub(super) unsafe fn is_final(&self, L: *mut lua_State, index: c_int) -> bool {
         // SAFETY: reads a pointer only.
         unsafe { lua_topointer(L, index) == self.constants.exit_pointer }
+    }
+
+    /// The error on top of the stack, with which a call has ended, says that memory ran out.
+    ///
+    /// # Safety
+    /// As [`is_final`](Self::is_final).
+    pub(super) unsafe fn is_memory(&self, L: *mut lua_State, status: c_int) -> bool {
+        // SAFETY: reads a pointer only.
+        status == LUA_ERRMEM || unsafe { lua_topointer(L, -1) } == self.constants.memory_pointer
+    }
+
+    /// Gives the error on top of the stack, with which a call has ended, its kind if it says that
+    /// memory ran out: the VM has no more than a text for it. Then collects: the VM would not, as it
+    /// knows no limit, and whoever has caught the error would get the next one at once. `[-1, +1]`
+    ///
+    /// # Safety
+    /// `L` is a live state with an error on top, in a C function or with no coroutine running.
+    pub(super) unsafe fn name_memory(&self, L: *mut lua_State, status: c_int) {
+        // SAFETY: the value takes the place of the text. The collector neither allocates nor raises.
+        unsafe {
+            if self.is_memory(L, status) {
+                lua_settop(L, -2);
+                self.anchors().push(self.constants.memory, L);
+                lua_gc(L, LUA_GCCOLLECT, 0);
+            }
+        }
     }
 
     /// The value at `index` is `scheduler.StopIteration`.
@@ -279,6 +321,7 @@ impl Machine {
         tasklet.thread = L;
         tasklet.slot = Slot::Value;
         if !nest.is_empty() {
+            tasklet.flags.nested = true;
             tasklet.details_mut().outer.append(nest);
         }
         // SAFETY: the VM was asked before whether it can suspend here.

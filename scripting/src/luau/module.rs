@@ -6,7 +6,7 @@ use super::value::{self, describe};
 use super::vm::Vm;
 use crate::reload::Snapshot;
 use crate::scheduler::{Error, ErrorKind};
-use mlua::{Function, MultiValue, Table, Value};
+use mlua::{Function, IntoLuaMulti, MultiValue, Table, Value};
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_char, c_int};
 use std::rc::Rc;
@@ -108,7 +108,8 @@ pub(crate) struct Staged {
     pub env: Option<Table>,
 }
 
-/// Safepoints (loop turns and calls) after which the top level of a file is taken to run for ever.
+/// Safepoints (loop turns and calls) after which the top level of a file, or its `on_reload`, is taken
+/// to run for ever.
 const LOAD_TICKS: u64 = 20_000_000;
 
 impl Vm {
@@ -209,7 +210,8 @@ impl Vm {
                 env.as_ref().map_or(Snapshot::Nothing, |env| Snapshot::of(&Value::Table(env.clone())));
             let base = Snapshot::of(&value);
             let known = self.module_pointers();
-            let base_variables = crate::reload::snapshot_variables(self, &value, &text.file, &known);
+            let base_variables =
+                crate::reload::snapshot_variables(self, &value, env.as_ref(), &text.file, &known);
             let file = text.file;
             let loaded =
                 Module { file, value: value.clone(), base, env, env_base, base_variables, version: 1 };
@@ -221,6 +223,11 @@ impl Vm {
     /// The value of a module if it has been evaluated.
     pub fn module(&self, module: &str) -> Option<Value> {
         self.modules.borrow().loaded.get(module).map(|module| module.value.clone())
+    }
+
+    /// Forgets the value of a module: its text is evaluated anew when it is required the next time.
+    pub fn unload(&self, module: &str) {
+        self.modules.borrow_mut().loaded.remove(module);
     }
 
     /// Runs the text of a module: what it returns, and its globals.
@@ -236,23 +243,8 @@ impl Vm {
         let function =
             self.load(&text.file, &text.text).map_err(|error| fault(ModuleFault::Syntax, error.message))?;
         let env = function.environment();
-        let mut failed = None;
-        // SAFETY: protected by mlua; the stack holds the function alone.
-        let results = unsafe {
-            self.lua().exec_raw::<MultiValue>(function, |L| {
-                let outer = super::interrupt::limit_load(L, LOAD_TICKS);
-                let status = lua_pcall(L, 0, LUA_MULTRET, 0);
-                super::interrupt::end_limit(L, outer);
-                if status != LUA_OK {
-                    failed = Some(describe(L, -1));
-                    lua_settop(L, 0);
-                }
-            })
-        };
-        if let Some(message) = failed {
-            return Err(fault(ModuleFault::Load, message));
-        }
-        let mut results = results.map_err(|error| fault(ModuleFault::Load, error.to_string()))?;
+        let mut results =
+            self.call_briefly(&function, ()).map_err(|message| fault(ModuleFault::Load, message))?;
         match (results.len(), results.pop_front()) {
             (1, Some(value)) if !value.is_nil() => Ok((value, env)),
             (n, _) => Err(fault(
@@ -263,6 +255,36 @@ impl Vm {
                     if n == 0 { "nothing".into() } else { format!("{n} values or nil") }
                 ),
             )),
+        }
+    }
+
+    /// Calls a function of a script outside of any tasklet. One that runs without end is ended.
+    pub(crate) fn call_briefly(
+        &self,
+        function: &Function,
+        arguments: impl IntoLuaMulti,
+    ) -> Result<MultiValue, String> {
+        let mut call = arguments.into_lua_multi(self.lua()).map_err(|error| error.to_string())?;
+        call.push_front(Value::Function(function.clone()));
+        let mut failed = None;
+        // SAFETY: protected by mlua; the stack holds the function and its arguments alone.
+        let results = unsafe {
+            self.lua().exec_raw::<MultiValue>(call, |L| {
+                let outer = super::interrupt::limit_load(L, LOAD_TICKS);
+                let status = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);
+                super::interrupt::end_limit(L, outer);
+                if status != LUA_OK {
+                    lua_insert(L, 1);
+                    lua_settop(L, 1);
+                    self.machine().name_memory(L, status);
+                    failed = Some(describe(L, -1));
+                    lua_settop(L, 0);
+                }
+            })
+        };
+        match failed {
+            Some(message) => Err(message),
+            None => results.map_err(|error| error.to_string()),
         }
     }
 

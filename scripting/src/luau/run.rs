@@ -18,11 +18,24 @@ impl Machine {
     /// # Safety
     /// The VM is alive and none of its coroutines is running.
     pub(crate) unsafe fn run_slices(&self, mut go_on: impl FnMut() -> bool) {
+        /// Notes that the loop is at work, even if `go_on` panics.
+        struct Looping<'a>(&'a Machine);
+        impl Drop for Looping<'_> {
+            fn drop(&mut self) {
+                self.0.looping.set(false);
+            }
+        }
+        self.looping.set(true);
+        let _looping = Looping(self);
         loop {
-            self.tidy();
+            if !self.dropped.borrow().is_empty() {
+                self.tidy();
+            }
+            if self.schedule_callback.get().is_some() {
+                self.announce_switch(self.scheduler().current);
+            }
             let scheduler = self.scheduler();
             let next = scheduler.current;
-            self.announce_switch(next);
             if next == scheduler.main && scheduler.tasklets[next].thread.is_null() {
                 self.running.set(next);
                 scheduler.leave_run(next);
@@ -33,39 +46,35 @@ impl Machine {
                 return;
             }
             // SAFETY: the caller's; the head of the queue has a suspended coroutine.
-            unsafe { self.slice(next) };
-            if self
-                .scheduler()
-                .tasklets
-                .get(self.scheduler().main)
-                .is_none_or(|main| main.life == Life::Unbound)
-            {
+            let main_ended = unsafe { self.slice(next) };
+            self.body.set(std::ptr::null_mut());
+            if main_ended {
                 return;
             }
         }
     }
 
-    /// Runs the head of the queue until it switches or ends.
-    unsafe fn slice(&self, id: TaskletId) {
+    /// Runs the head of the queue until it switches or ends; whether it was main, and has ended.
+    #[inline]
+    unsafe fn slice(&self, id: TaskletId) -> bool {
         let scheduler = self.scheduler();
         scheduler.slices += 1;
-        if !scheduler.runners.is_empty() {
-            if self.running.get() != id {
-                scheduler.restart_ticks();
-            }
-            if scheduler.tasklets[id].flags.running {
-                scheduler.leave_run(id);
-                if scheduler.limit().is_none() {
-                    // SAFETY: the VM is alive.
-                    unsafe { super::interrupt::disarm(self.helper) };
-                }
+        if scheduler.limited && self.running.get() != id {
+            scheduler.restart_ticks();
+        }
+        if scheduler.tasklets[id].flags.running {
+            scheduler.leave_run(id);
+            if !scheduler.limited {
+                // SAFETY: the VM is alive.
+                unsafe { super::interrupt::disarm(self.helper) };
             }
         }
         self.running.set(id);
         let tasklet = &mut scheduler.tasklets[id];
         tasklet.switches = tasklet.switches.wrapping_add(1);
         let thread = tasklet.thread;
-        self.body.set(tasklet.outer().first().copied().unwrap_or(thread));
+        let outermost = if tasklet.flags.nested { tasklet.outer().first().copied() } else { None };
+        self.body.set(outermost.unwrap_or(thread));
         let fresh = std::mem::replace(&mut tasklet.life, Life::Started) == Life::Ready;
         let (slot, iterating) = (tasklet.slot, tasklet.flags.iterating);
         tasklet.flags.iterating = false;
@@ -85,24 +94,27 @@ impl Machine {
                 }
                 Slot::Error => lua_resumeerror(thread, none),
             };
-            self.settle(id, status);
+            status != LUA_BREAK && self.settle(id, status)
         }
     }
 
     /// The coroutine that was resumed has stopped: whoever resumed it within the tasklet goes on,
-    /// until the tasklet suspends or ends.
-    unsafe fn settle(&self, id: TaskletId, mut status: c_int) {
+    /// until the tasklet suspends or ends; whether it was main, and has ended.
+    #[cold]
+    unsafe fn settle(&self, id: TaskletId, mut status: c_int) -> bool {
         while status != LUA_BREAK {
-            let Some(tasklet) = self.scheduler().tasklets.get_mut(id) else { return };
+            let Some(tasklet) = self.scheduler().tasklets.get_mut(id) else { return false };
             let Some(outer) = tasklet.details.as_mut().and_then(|details| details.outer.pop()) else { break };
             tasklet.thread = outer;
             // SAFETY: `outer` broke in its `resume`, whose continuation picks up what came of the inner one.
             status = unsafe { lua_resume_(outer, std::ptr::null_mut(), 0) };
         }
-        if status != LUA_BREAK {
-            // SAFETY: the body itself has ended.
-            unsafe { self.finish(id, status) };
+        if status == LUA_BREAK {
+            return false;
         }
+        // SAFETY: the body itself has ended.
+        unsafe { self.finish(id, status) };
+        id == self.scheduler().main
     }
 
     /// The body has returned or failed: deferred functions run, then the error handler, and then the
@@ -117,8 +129,15 @@ impl Machine {
                 // What a body returns is nobody's; left there, it would make the body look suspended.
                 lua_settop(body, 0);
             }
+            if self.host_takes_errors.get() {
+                // Left set, a trap would keep all others from waiting.
+                self.scheduler().switch_trap = 0;
+            }
             let mut failed = status != LUA_OK && !self.is_final(body, -1);
             let mut trace = if failed { traceback(body) } else { String::new() };
+            if failed && self.is_memory(body, status) {
+                self.free_memory(id, body);
+            }
             if self.scheduler().tasklets[id].details.as_ref().is_some_and(|d| d.deferred > 0)
                 && let Some(deeper) = self.run_deferred(id, body)
             {
@@ -150,6 +169,22 @@ impl Machine {
                 self.wake_hopeless_main();
             }
             self.bury(id, failure);
+        }
+    }
+
+    /// Memory ran out in a tasklet: what it held is given back before anything else is done, so that
+    /// what it has deferred, and all others, can go on. The error becomes the one with a kind.
+    unsafe fn free_memory(&self, id: TaskletId, body: *mut lua_State) {
+        // SAFETY: the body has failed, so it may be reset; no coroutine runs, and the collector
+        // allocates nothing. A body that a script has seen has to stay failed for it.
+        unsafe {
+            if self.scheduler().tasklets[id].flags.exposed {
+                lua_settop(body, -2);
+            } else {
+                lua_resetthread(body);
+            }
+            self.anchors().push(self.constants.memory, body);
+            lua_gc(self.helper, LUA_GCCOLLECT, 0);
         }
     }
 
@@ -187,23 +222,20 @@ impl Machine {
             let Some(table) = details.defers.filter(|_| details.deferred > 0) else { return trace };
             let index = details.deferred as c_int;
             details.deferred -= 1;
-            // SAFETY: the table holds `deferred` functions; the helper is idle.
+            // SAFETY: the table holds `deferred` functions; the helper is idle. Nothing but the
+            // function itself allocates or raises.
             unsafe {
-                let mut status = LUA_OK;
-                let result = protect(self.helper, |L| {
-                    self.anchors().push(table, L);
-                    lua_rawgeti_(L, -1, index);
-                    lua_pushnil(L);
-                    lua_rawseti_(L, -3, index);
-                    status = lua_pcall(L, 0, 0, 0);
-                    if status != LUA_OK && !self.is_final(L, -1) {
-                        trace = Some(String::new());
-                        if lua_checkstack(body, 2) != 0 {
-                            lua_xmove(L, body, 1);
-                        }
-                    }
-                });
-                debug_assert!(result.is_ok());
+                let L = self.helper;
+                let top = lua_gettop(L);
+                self.anchors().push(table, L);
+                lua_rawgeti_(L, -1, index);
+                lua_pushnil(L);
+                lua_rawseti_(L, -3, index);
+                if lua_pcall(L, 0, 0, 0) != LUA_OK && !self.is_final(L, -1) && lua_checkstack(body, 2) != 0 {
+                    trace = Some(String::new());
+                    lua_xmove(L, body, 1);
+                }
+                lua_settop(L, top);
             }
         }
     }
@@ -236,7 +268,10 @@ impl Machine {
     unsafe fn failure(&self, id: TaskletId, body: *mut lua_State, traceback: String) -> Failure {
         let scheduler = self.scheduler();
         // SAFETY: the error is on top of the stack.
-        let message = unsafe { describe(body, -1) };
+        let (mut message, out_of_memory) = unsafe { (describe(body, -1), self.is_memory(body, LUA_OK)) };
+        if out_of_memory && let Some((place, _)) = traceback.split_once(" in ") {
+            message.insert_str(0, &format!("{place}: "));
+        }
         Failure {
             tasklet: id,
             name: scheduler.name_of(id),
@@ -255,9 +290,7 @@ impl Machine {
         if tasklet.flags.watched || failure.is_some() {
             self.ended.borrow_mut().push(Ended { tasklet: id, owner, failure });
         }
-        if let Some(members) = scheduler.owners.get_mut(owner) {
-            members.retain(|&member| member != id);
-        }
+        scheduler.discharge(id);
         // SAFETY: nothing refers to the body any more but perhaps a script, and then it is exposed.
         unsafe {
             self.release_body(id);
@@ -326,6 +359,25 @@ impl Machine {
         }
     }
 
+    /// A coroutine with the function and arguments that are the whole stack of `L`. `[-all, +0]`
+    unsafe fn new_filled_body(&self, L: *mut lua_State) -> (*mut lua_State, Anchor) {
+        // SAFETY: all values of the stack are moved, when there is room for them.
+        unsafe {
+            let n = lua_gettop(L);
+            let (thread, body) = self.new_body(L);
+            if lua_checkstack(thread, n + 2) == 0 {
+                self.anchors().release(body);
+                super::value::raise(
+                    L,
+                    ErrorKind::Memory,
+                    format!("there is no room for {} arguments", n - 1),
+                );
+            }
+            lua_xmove(L, thread, n);
+            (thread, body)
+        }
+    }
+
     /// Forgets the records of handles that the collector has freed.
     pub(super) fn tidy(&self) {
         while let Some(dropped) = self.dropped.borrow_mut().pop() {
@@ -342,7 +394,6 @@ impl Machine {
                     if tasklet.alive() || id == self.scheduler().main {
                         continue;
                     }
-                    let owner = tasklet.owner;
                     let fields = tasklet.details.as_ref().and_then(|d| d.fields);
                     // SAFETY: a tasklet that is not alive is in no queue, and nobody can name it any more.
                     unsafe {
@@ -351,17 +402,14 @@ impl Machine {
                             self.anchors().release(fields);
                         }
                     }
-                    let scheduler = self.scheduler();
-                    if let Some(members) = scheduler.owners.get_mut(owner) {
-                        members.retain(|&member| member != id);
-                    }
-                    scheduler.tasklets.remove(id);
+                    self.scheduler().tasklets.remove(id);
                 }
             }
         }
     }
 
     /// Calls the schedule callback for a switch from whoever ran last.
+    #[cold]
     fn announce_switch(&self, next: TaskletId) {
         let prev = self.running.get();
         let Some(callback) = self.schedule_callback.get().filter(|_| prev != next) else { return };
@@ -395,15 +443,26 @@ impl Machine {
     /// # Safety
     /// The VM is alive and its helper idle.
     pub(crate) unsafe fn kill_later(&self, id: TaskletId) -> Result<bool, Error> {
-        if !self.scheduler().tasklets.get(id).is_some_and(|tasklet| tasklet.alive()) {
+        // The main tasklet of a host has no body that could end.
+        if !self
+            .scheduler()
+            .tasklets
+            .get(id)
+            .is_some_and(|tasklet| tasklet.alive() && !tasklet.thread.is_null())
+        {
             return Ok(false);
         }
-        // SAFETY: the helper is idle; the tasklet is suspended.
+        if !self.body.get().is_null() && id == self.running.get() {
+            let name = self.scheduler().name_of(id);
+            return Err(Error::new(ErrorKind::Current, format!("kill: {name} is running")));
+        }
+        // SAFETY: the tasklet is suspended. Nothing here allocates; the helper, even if it runs, has
+        // room for one more value.
         unsafe {
-            protect(self.helper, |L| {
-                self.anchors().push(self.constants.exit, L);
-                self.deliver(id, L, -1, Slot::Error);
-            })?;
+            let L = self.helper;
+            self.anchors().push(self.constants.exit, L);
+            self.deliver(id, L, -1, Slot::Error);
+            lua_settop(L, -2);
         }
         self.scheduler().interrupt_wait(id);
         Ok(true)
@@ -418,9 +477,7 @@ impl Machine {
         // SAFETY: as `spawn`.
         unsafe {
             let n = lua_gettop(L);
-            let (thread, body) = self.new_body(L);
-            luaL_checkstack(thread, n + 2, std::ptr::null());
-            lua_xmove(L, thread, n);
+            let (thread, body) = self.new_filled_body(L);
             let scheduler = self.scheduler();
             let main = &mut scheduler.tasklets[scheduler.main];
             main.thread = thread;
@@ -458,9 +515,7 @@ impl Machine {
         // SAFETY: the body gets all values of the stack, after room was made for them.
         unsafe {
             let n = lua_gettop(L);
-            let (thread, body) = self.new_body(L);
-            luaL_checkstack(thread, n + 2, std::ptr::null());
-            lua_xmove(L, thread, n);
+            let (thread, body) = self.new_filled_body(L);
             let scheduler = self.scheduler();
             let id = scheduler.create(owner);
             let tasklet = &mut scheduler.tasklets[id];
@@ -469,6 +524,7 @@ impl Machine {
             tasklet.arguments = (n - 1) as u32;
             tasklet.life = Life::Ready;
             tasklet.slot = Slot::Value;
+            scheduler.enlist(id);
             // A floating tasklet that is alive can always be queued.
             let _ = scheduler.insert(id);
             id

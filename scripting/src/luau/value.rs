@@ -84,11 +84,25 @@ pub unsafe fn push_error(L: *mut lua_State, kind: ErrorKind, message: &str) {
 /// # Safety
 /// Called from a C function of the VM. Nothing in the caller's frame may rely on running after it.
 pub unsafe fn raise(L: *mut lua_State, kind: ErrorKind, message: impl Into<String>) -> ! {
+    // SAFETY: the caller's.
+    unsafe { raise_at(L, 1, kind, message) }
+}
+
+/// As [`raise`]; the place is that of so many calls further out.
+///
+/// # Safety
+/// As `raise`, or at a safepoint of the VM with `level` 0.
+pub(super) unsafe fn raise_at(
+    L: *mut lua_State,
+    level: c_int,
+    kind: ErrorKind,
+    message: impl Into<String>,
+) -> ! {
     // SAFETY: as above; the inner scope ends every Rust value before `lua_error` unwinds.
     unsafe {
         {
             let message = message.into();
-            luaL_where(L, 1);
+            luaL_where(L, level);
             let place = to_bytes(L, -1).map(String::from_utf8_lossy).unwrap_or_default().into_owned();
             push_error(L, kind, &(place + &message));
         }

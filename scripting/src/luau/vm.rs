@@ -1,9 +1,10 @@
 //! The VM: made once per host, sandboxed, with a limit on its memory.
 
+use super::call::Wait;
 use super::ffi::*;
 use super::machine::{Ended, Failure, Machine};
 use super::module::Modules;
-use crate::scheduler::{Error, OwnerId, Place, TaskletId};
+use crate::scheduler::{Error, ErrorKind, OwnerId, Place, TaskletId};
 use mlua::{Function, IntoLuaMulti, Lua, LuaOptions, StdLib};
 use std::cell::RefCell;
 use std::ffi::c_int;
@@ -26,9 +27,10 @@ impl Default for VmConfig {
 /// A Luau VM with its scheduler.
 pub struct Vm {
     pub(crate) modules: RefCell<Modules>,
-    // The order matters: the VM goes first, its finalisers still use the machine.
+    // Finalisers of the VM still use the machine, so mlua keeps a second reference for as long as it
+    // keeps the VM: a clone of `Lua` may outlive this.
     lua: Lua,
-    machine: Box<Machine>,
+    machine: Rc<Machine>,
 }
 
 impl Vm {
@@ -49,7 +51,7 @@ impl Vm {
         lua.set_memory_limit(config.memory_limit)?;
         let mut machine = None;
         let mut installed = Ok(());
-        // SAFETY: mlua protects the call; the machine is kept beside the VM, which is dropped first.
+        // SAFETY: mlua protects the call; the machine is kept as long as the VM, see below.
         unsafe {
             lua.exec_raw::<()>((), |L| {
                 machine = Some(Machine::new(L));
@@ -58,6 +60,7 @@ impl Vm {
         }
         installed?;
         let machine = machine.ok_or_else(|| Error::wrong_type("the VM could not be set up"))?;
+        lua.set_app_data(machine.clone());
         // What the machine refers to doesn't move any more from here on.
         let vm = Rc::new(Self { modules: RefCell::default(), lua, machine });
         vm.machine.vm.set(&raw const *vm);
@@ -82,7 +85,10 @@ impl Vm {
 
     /// Makes the globals read-only. To be called when everything for scripts is in place.
     pub fn seal(&self) -> Result<(), Error> {
-        Ok(self.lua.sandbox(true)?)
+        self.lua.sandbox(true)?;
+        // mlua puts a table for writes before the globals, which all scripts would share.
+        // SAFETY: below a protected call.
+        self.with_state(|L| unsafe { lua_setreadonly(L, LUA_GLOBALSINDEX, 1) })
     }
 
     /// The number under which direct handlers see `name` (a field or a method). Names must be
@@ -127,6 +133,12 @@ impl Vm {
             message: error.message,
             traceback: String::new(),
         };
+        if self.machine.is_looping() {
+            return Err(failure(Error::new(
+                ErrorKind::Current,
+                "run_main: the scheduler is running already",
+            )));
+        }
         let arguments = arguments.into_lua_multi(&self.lua).map_err(|error| failure(error.into()))?;
         let mut call = arguments;
         call.push_front(mlua::Value::Function(f.clone()));
@@ -140,9 +152,15 @@ impl Vm {
     }
 
     /// Runs the tasklets that are runnable, in order, until none is left or `go_on` says no; it is
-    /// asked before each slice. Those that are left stay in order and run first the next time.
+    /// asked before each slice. Those that are left stay in order and run first the next time. Does
+    /// nothing in a function that a script has called.
     pub fn run_ready(&self, go_on: impl FnMut() -> bool) {
+        if self.machine.is_looping() {
+            tracing::error!("run_ready was called while the scheduler is running");
+            return;
+        }
         self.machine.host_takes_errors.set(true);
+        self.machine.tidy();
         let scheduler = self.machine.scheduler();
         let main = scheduler.main;
         if scheduler.current == main {
@@ -163,14 +181,50 @@ impl Vm {
         scheduler.tasklets.get(tasklet).is_some_and(|t| t.parkings == parking) && scheduler.wake(tasklet)
     }
 
+    /// A tasklet still is in this wait.
+    pub fn is_waiting(&self, Wait { tasklet, parking }: Wait) -> bool {
+        let tasklet = self.machine.scheduler().tasklets.get(tasklet);
+        tasklet.is_some_and(|t| t.parkings == parking && t.place == Place::Parked)
+    }
+
+    /// How many tasklets wait for the host.
+    pub fn parked(&self) -> usize {
+        self.machine.scheduler().parked
+    }
+
     /// Makes a tasklet end at its next turn, in the next [`run_ready`](Self::run_ready): its deferred
-    /// functions run. False if it has ended already.
+    /// functions run. False if it has ended already. An error of kind `current` for the tasklet that
+    /// is running: a function that it has called may return an error of kind `exit` instead.
     pub fn kill(&self, tasklet: TaskletId) -> Result<bool, Error> {
         // SAFETY: no coroutine of the VM runs but perhaps the caller's, which is not the helper.
         unsafe { self.machine.kill_later(tasklet) }
     }
 
-    /// The tasklets that belong to `owner`, in the order of their creation.
+    /// Ends tasklets: each is killed and gets one turn, in this order and before everybody else, so that
+    /// their deferred functions run. How many were still alive; those that stop their exit still are.
+    pub fn end(&self, tasklets: &[TaskletId]) -> Result<usize, Error> {
+        let mut turns = 0;
+        let mut result = Ok(());
+        for &tasklet in tasklets.iter().rev() {
+            match self.kill(tasklet) {
+                Ok(false) => {}
+                Ok(true) => {
+                    self.machine.scheduler().hasten(tasklet);
+                    turns += 1;
+                }
+                Err(error) => result = Err(error),
+            }
+        }
+        let mut left = turns;
+        self.run_ready(|| {
+            let go_on = left > 0;
+            left -= usize::from(go_on);
+            go_on
+        });
+        result.map(|()| turns)
+    }
+
+    /// The living tasklets that belong to `owner`, in the order in which they came to life.
     pub fn owned_by(&self, owner: OwnerId) -> Vec<TaskletId> {
         self.machine.scheduler().owners.get(owner).cloned().unwrap_or_default()
     }
@@ -252,6 +306,12 @@ impl Vm {
     /// Memory in use by the VM, in bytes.
     pub fn memory(&self) -> usize {
         self.lua.used_memory()
+    }
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        self.machine.vm.set(std::ptr::null());
     }
 }
 

@@ -6,10 +6,14 @@
 
 use super::report::Difference;
 use mlua::{Table, Value};
+use std::collections::HashMap;
 use std::ffi::c_void;
 
 /// Tables in tables are looked at to this depth; deeper ones count as unchanged values.
 const DEPTH: usize = 8;
+
+/// Tables in tables are merged to this depth; deeper ones stay as the game has them.
+const MERGE_DEPTH: usize = 64;
 
 /// What a value was at one moment: tables by their contents, the rest by identity.
 #[derive(Clone, Debug, Default)]
@@ -19,9 +23,11 @@ pub enum Snapshot {
     Nothing,
     /// A boolean, number, string, vector, function or other value.
     Value(Value),
-    /// A table: which one it was, and its fields.
-    Table(*const c_void, Vec<(Value, Snapshot)>),
+    /// A table: which one it was, its fields, and its metatable if it had one.
+    Table(*const c_void, Vec<(Value, Snapshot)>, Option<Box<Snapshot>>),
 }
+
+const NOTHING: &Snapshot = &Snapshot::Nothing;
 
 impl Snapshot {
     /// A snapshot of a value.
@@ -35,21 +41,30 @@ impl Snapshot {
             Value::Table(table) => {
                 let identity = table.to_pointer();
                 if path.len() == DEPTH || path.contains(&identity) {
-                    return Self::Table(identity, Vec::new());
+                    return Self::Table(identity, Vec::new(), None);
                 }
                 path.push(identity);
                 let fields = fields(table).map(|(key, value)| (key, Self::take(&value, path))).collect();
+                let meta = table.metatable().map(|meta| Box::new(Self::take(&Value::Table(meta), path)));
                 path.pop();
-                Self::Table(identity, fields)
+                Self::Table(identity, fields, meta)
             }
             value => Self::Value(value.clone()),
         }
     }
 
-    fn field(&self, key: &Value) -> &Self {
-        const NOTHING: &Snapshot = &Snapshot::Nothing;
+    /// The field with this key. It is likely to be the one with this number, as tables that were made
+    /// in the same way have the same order.
+    fn field(&self, number: usize, key: &Value) -> &Self {
+        let Self::Table(_, fields, _) = self else { return NOTHING };
+        let likely = fields.get(number).filter(|(k, _)| same(k, key));
+        likely.or_else(|| fields.iter().find(|(k, _)| same(k, key))).map_or(NOTHING, |(_, value)| value)
+    }
+
+    /// The metatable.
+    fn metatable(&self) -> &Self {
         match self {
-            Self::Table(_, fields) => fields.iter().find(|(k, _)| same(k, key)).map_or(NOTHING, |(_, v)| v),
+            Self::Table(_, _, Some(meta)) => meta,
             _ => NOTHING,
         }
     }
@@ -59,7 +74,7 @@ impl Snapshot {
         match (self, value) {
             (Self::Nothing, Value::Nil) => true,
             (Self::Value(before), value) => same(before, value),
-            (Self::Table(_, before), Value::Table(table)) => self.holds_fields(before, table, 0),
+            (Self::Table(_, before, _), Value::Table(table)) => self.holds_fields(before, table, 0),
             _ => false,
         }
     }
@@ -67,11 +82,12 @@ impl Snapshot {
     fn holds_fields(&self, before: &[(Value, Self)], table: &Table, depth: usize) -> bool {
         let mut count = 0;
         let all = fields(table).all(|(key, value)| {
+            let before = self.field(count, &key);
             count += 1;
-            match (self.field(&key), &value) {
-                (Self::Table(identity, deeper), Value::Table(inner)) => {
+            match (before, &value) {
+                (Self::Table(identity, deeper, _), Value::Table(inner)) => {
                     deeper.is_empty() && *identity == inner.to_pointer()
-                        || depth < DEPTH && self.field(&key).holds_fields(deeper, inner, depth + 1)
+                        || depth < DEPTH && before.holds_fields(deeper, inner, depth + 1)
                 }
                 (before, value) => before.holds(value),
             }
@@ -119,27 +135,43 @@ fn show(value: &Value) -> String {
     }
 }
 
+/// Tables that were evaluated aside, by identity: each, kept alive, and the live one in its place.
+pub(super) type Living = HashMap<*const c_void, (Table, Table)>;
+
 /// One merge.
 pub(super) struct Merge<'a> {
-    /// Module tables that were evaluated aside, each with the live one.
-    pub pairs: &'a [(Table, Table)],
+    /// Those of modules, and those that were merged: a table that refers to itself is merged once.
+    pub living: &'a mut Living,
     pub differences: Vec<Difference>,
+    /// How many tables are being merged, each inside of the one before.
+    pub depth: usize,
 }
 
 impl Merge<'_> {
-    /// Merges the fields of a table.
+    /// Merges the fields of a table, and its metatable.
     pub fn table(&mut self, base: &Snapshot, live: &Table, fresh: &Table, path: &str) {
-        for (key, value) in fields(fresh).collect::<Vec<_>>() {
+        for (number, (key, value)) in fields(fresh).collect::<Vec<_>>().into_iter().enumerate() {
             let path = join(path, &key);
-            self.field(base.field(&key), live, &key, value, &path);
+            self.field(base.field(number, &key), live, &key, value, &path);
         }
         // What the old file defined and the new one doesn't.
-        if let Snapshot::Table(_, before) = base {
+        if let Snapshot::Table(_, before, _) = base {
             for (key, before) in before {
                 let gone = matches!(fresh.raw_get::<Value>(key.clone()), Ok(Value::Nil));
                 if gone && live.raw_get::<Value>(key.clone()).is_ok_and(|value| before.holds(&value)) {
                     let _ = live.raw_set(key.clone(), Value::Nil);
                 }
+            }
+        }
+        if let Some(new) = fresh.metatable() {
+            let now = live.metatable().map_or(Value::Nil, Value::Table);
+            let merged =
+                self.value(base.metatable(), &now, Value::Table(new), &format!("{path}'s metatable"));
+            if let Value::Table(meta) = &merged
+                && !same(&now, &merged)
+                && !live.is_readonly()
+            {
+                let _ = live.set_metatable(Some(meta.clone()));
             }
         }
     }
@@ -155,20 +187,25 @@ impl Merge<'_> {
     /// What the game has from now on: what it had, or what the new text defines. A table stays the
     /// same one and gets new contents.
     pub fn value(&mut self, base: &Snapshot, now: &Value, fresh: Value, path: &str) -> Value {
+        let evaluated = fresh.to_pointer();
         let fresh = self.living(fresh);
+        let is_new = fresh.to_pointer() == evaluated;
         match (now, &fresh) {
             // A function that the game has put there itself stays.
             (Value::Function(_) | Value::Nil, Value::Function(_)) if base.holds(now) => return fresh,
-            (Value::Table(inner), Value::Table(new)) if !same(now, &fresh) => {
+            (Value::Table(inner), Value::Table(new)) if is_new && !same(now, &fresh) => {
+                self.living.insert(evaluated, (new.clone(), inner.clone()));
                 if is_list(inner) || is_list(new) {
                     self.list(base, inner, new, path);
-                } else {
+                } else if self.depth < MERGE_DEPTH {
+                    self.depth += 1;
                     self.table(base, inner, new, path);
+                    self.depth -= 1;
                 }
             }
             // A channel, tasklet or coroutine that the top level makes is made once: others wait on it.
             (Value::UserData(_), Value::UserData(_)) | (Value::Thread(_), Value::Thread(_)) => {}
-            _ if base.holds(&fresh) || same(now, &fresh) => {}
+            _ if same(now, &fresh) || base.holds(&fresh) => {}
             _ if base.holds(now) => {
                 self.note(path, now, &fresh, false);
                 return fresh;
@@ -198,11 +235,10 @@ impl Merge<'_> {
     /// The live table in place of the one of a module that was evaluated aside.
     pub fn living(&self, value: Value) -> Value {
         match &value {
-            Value::Table(table) => self
-                .pairs
-                .iter()
-                .find(|(fresh, _)| fresh.to_pointer() == table.to_pointer())
-                .map_or(value, |(_, live)| Value::Table(live.clone())),
+            Value::Table(table) => match self.living.get(&table.to_pointer()) {
+                Some((_, live)) => Value::Table(live.clone()),
+                None => value,
+            },
             _ => value,
         }
     }

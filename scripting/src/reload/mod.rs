@@ -18,7 +18,7 @@ use crate::luau::{ModuleError, ModuleFault, ModuleText, Staged, Vm};
 pub use merge::Snapshot;
 use mlua::{Function, Table, Value};
 pub use report::{Difference, ReloadReport, ReloadedModule};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 pub(crate) use variables::snapshot_variables;
 
 impl Vm {
@@ -26,6 +26,8 @@ impl Vm {
     /// read when they are. All others change together or, if one of them is refused, not at all.
     pub fn reload(&self, changes: Vec<(String, ModuleText)>) -> ReloadReport {
         let mut report = ReloadReport::default();
+        let known = self.module_pointers();
+        let before: BTreeSet<String> = self.modules.borrow().loaded.keys().cloned().collect();
         let names: Vec<String> = {
             let mut modules = self.modules.borrow_mut();
             let changes: Vec<_> =
@@ -47,21 +49,37 @@ impl Vm {
         if !report.refused.is_empty() {
             report.held =
                 names.into_iter().filter(|name| report.refused.iter().all(|e| e.module != *name)).collect();
+            // Modules that only this batch has required may hold what was evaluated aside.
+            self.modules.borrow_mut().loaded.retain(|name, _| before.contains(name));
             return report;
         }
         // Everything is evaluated; from here on nothing is refused.
-        let pairs: Vec<(Table, Table)> = staged
+        let mut living: merge::Living = staged
             .iter()
             .filter_map(|(name, staged)| match (self.module(name), &staged.value) {
-                (Some(Value::Table(live)), Some(Value::Table(fresh))) => Some((fresh.clone(), live)),
+                (Some(Value::Table(live)), Some(Value::Table(fresh))) => {
+                    Some((fresh.to_pointer(), (fresh.clone(), live)))
+                }
                 _ => None,
             })
             .collect();
+        let mut roots: Vec<Value> = staged
+            .values()
+            .flat_map(|staged| [staged.value.clone(), staged.env.clone().map(Value::Table)])
+            .flatten()
+            .collect();
         for (name, staged) in staged {
             if let Some(fresh) = staged.value {
-                self.commit(&name, fresh, staged.env, &staged.text.file, &pairs, &mut report);
+                self.commit(&name, fresh, staged.env, &staged.text.file, &mut living, &mut report);
             }
         }
+        for (name, module) in &self.modules.borrow().loaded {
+            if !before.contains(name) {
+                roots.push(module.value.clone());
+                roots.extend(module.env.clone().map(Value::Table));
+            }
+        }
+        variables::relink(self, roots, &living, &known);
         self.call_hooks(&names, &mut report);
         report
     }
@@ -94,21 +112,25 @@ impl Vm {
         fresh: Value,
         env: Option<Table>,
         file: &str,
-        pairs: &[(Table, Table)],
+        living: &mut merge::Living,
         report: &mut ReloadReport,
     ) {
         let known = self.module_pointers();
         let mut modules = self.modules.borrow_mut();
         let Some(module) = modules.loaded.get_mut(name) else { return };
-        let mut merge = merge::Merge { pairs, differences: Vec::new() };
-        let functions = variables::functions_of(self, &fresh, file, &known);
-        let base_variables = variables::snapshot_variables(self, &fresh, file, &known);
+        let mut merge = merge::Merge { living, differences: Vec::new(), depth: 0 };
+        let functions = variables::functions_of(self, &fresh, env.as_ref(), file, &known);
+        let base_variables = variables::snapshot_variables(self, &fresh, env.as_ref(), file, &known);
         let outside: Vec<_> = known.iter().copied().filter(|&p| p != module.value.to_pointer()).collect();
-        let running = variables::functions_of(self, &module.value, &module.file, &outside);
+        let running =
+            variables::functions_of(self, &module.value, module.env.as_ref(), &module.file, &outside);
         let live_variables = variables::module_variables(self, &running);
         let base = Snapshot::of(&fresh);
         self.join(&functions, &live_variables, module.env.as_ref(), &module.base_variables, &mut merge);
-        module.value = merge.value(&module.base, &module.value, fresh, "M");
+        match (&module.value, &fresh) {
+            (Value::Table(live), Value::Table(fresh)) => merge.table(&module.base, live, fresh, "M"),
+            _ => module.value = merge.value(&module.base, &module.value, fresh, "M"),
+        }
         module.base = base;
         module.base_variables = base_variables;
         if let (Some(live), Some(fresh)) = (&module.env, &env) {
@@ -177,10 +199,9 @@ impl Vm {
         for name in names {
             let Some(Value::Table(module)) = self.module(name) else { continue };
             let Ok(Value::Function(hook)) = module.raw_get("on_reload") else { continue };
-            let called = self.lua().create_table().and_then(|info| {
-                info.raw_set("module", name.as_str())?;
-                hook.call::<()>(info)
-            });
+            let info = self.lua().create_table_from([("module", name.as_str())]);
+            let called =
+                info.map_err(|error| error.to_string()).and_then(|info| self.call_briefly(&hook, info));
             if let Err(error) = called {
                 report.hook_errors.push(format!("{name}: on_reload: {error}"));
             }

@@ -1,17 +1,66 @@
 //! The functions of a module and their outer variables.
 
+use super::merge::Living;
 use crate::luau::Vm;
 use crate::luau::ffi::*;
-use mlua::{Function, Value};
+use mlua::{Function, Table, Value};
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::{CStr, c_int, c_void};
 
-/// All functions of one file that a value reaches over tables, metatables and outer variables.
-/// Read-only tables and the values in `known` are not entered.
-pub(super) fn functions_of(vm: &Vm, root: &Value, file: &str, known: &[*const c_void]) -> Vec<Function> {
+/// All functions of one file that its value and its globals reach over tables, metatables and outer
+/// variables. Read-only tables and the values in `known` are not entered.
+pub(super) fn functions_of(
+    vm: &Vm,
+    value: &Value,
+    env: Option<&Table>,
+    file: &str,
+    known: &[*const c_void],
+) -> Vec<Function> {
     let mut walk = Walk { vm, file, seen: known.iter().copied().collect(), found: Vec::new() };
-    walk.visit(root);
+    walk.visit([Some(value.clone()), env.cloned().map(Value::Table)].into_iter().flatten().collect());
     walk.found
+}
+
+/// Wherever something that was evaluated aside refers to a table in whose place a live one goes on, it
+/// refers to that one from now on: in fields, metatables and outer variables. Read-only tables and the
+/// values in `known` are not entered.
+pub(super) fn relink(vm: &Vm, roots: Vec<Value>, living: &Living, known: &[*const c_void]) {
+    let live = |value: &Value| match value {
+        Value::Table(table) => living.get(&table.to_pointer()).map(|(_, live)| live.clone()),
+        _ => None,
+    };
+    let mut seen: HashSet<_> = known.iter().copied().collect();
+    let mut ahead = roots;
+    while let Some(value) = ahead.pop() {
+        if !seen.insert(value.to_pointer()) {
+            continue;
+        }
+        match value {
+            Value::Table(table) if !table.is_readonly() => {
+                if let Some(meta) = table.metatable().map(Value::Table) {
+                    if let Some(live) = live(&meta) {
+                        let _ = table.set_metatable(Some(live));
+                    }
+                    ahead.push(meta);
+                }
+                for (key, value) in table.pairs::<Value, Value>().filter_map(Result::ok).collect::<Vec<_>>() {
+                    if let Some(live) = live(&value) {
+                        let _ = table.raw_set(key.clone(), live);
+                    }
+                    ahead.extend([key, value].into_iter().filter(is_container));
+                }
+            }
+            Value::Function(f) if f.info().what != "C" => {
+                for (index, (_, value)) in outer_variables(vm, &f).into_iter().enumerate() {
+                    if let Some(live) = live(&value) {
+                        set_outer_variable(vm, &f, index, &Value::Table(live));
+                    }
+                    ahead.extend(Some(value).filter(is_container));
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 struct Walk<'a> {
@@ -22,9 +71,8 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn visit(&mut self, root: &Value) {
-        // A list of what is still to be looked at, since a chain of tables may be longer than the stack.
-        let mut ahead = vec![root.clone()];
+    /// Looks at all that is `ahead`: a list, since a chain of tables may be longer than the stack.
+    fn visit(&mut self, mut ahead: Vec<Value>) {
         while let Some(value) = ahead.pop() {
             if !self.seen.insert(value.to_pointer()) {
                 continue;
@@ -112,10 +160,11 @@ pub(super) fn module_variables(vm: &Vm, functions: &[Function]) -> BTreeMap<Stri
 pub(crate) fn snapshot_variables(
     vm: &Vm,
     value: &Value,
+    env: Option<&Table>,
     file: &str,
     known: &[*const c_void],
 ) -> BTreeMap<String, super::Snapshot> {
-    let functions = functions_of(vm, value, file, known);
+    let functions = functions_of(vm, value, env, file, known);
     let variables = module_variables(vm, &functions);
     variables.into_iter().map(|(name, value)| (name, super::Snapshot::of(&value))).collect()
 }

@@ -28,6 +28,7 @@ impl Scheduler {
         let limit = limit.filter(|_| self.limit().is_none());
         if let Some(limit) = limit {
             self.ticks_left = limit.ticks as i64;
+            self.limited = true;
         }
         self.runners.push(Runner { tasklet, limit });
     }
@@ -49,6 +50,7 @@ impl Scheduler {
                 self.append(tasklet);
             }
         }
+        self.limited = self.limit().is_some();
     }
 
     /// A switch took place: the count starts anew, unless it runs over the whole run, or a soft stop
@@ -65,6 +67,9 @@ impl Scheduler {
     /// At a yield after a soft limit has passed, the runner goes on, and the one that would have run
     /// stays first in the queue.
     pub(super) fn soft_stop(&mut self, prev: TaskletId, next: TaskletId) -> TaskletId {
+        if !self.limited {
+            return next;
+        }
         match self.limit() {
             Some((runner, limit))
                 if limit.soft

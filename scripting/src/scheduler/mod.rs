@@ -37,18 +37,22 @@ pub(crate) struct Scheduler {
     pub current: TaskletId,
     /// How many are in the run queue, the running one included.
     pub queued: usize,
+    /// How many wait for something outside the scheduler.
+    pub parked: usize,
     pub main: TaskletId,
     /// The tasklets inside `run`, the innermost last.
     pub runners: Vec<Runner>,
     /// While it isn't 0 nobody may switch.
     pub switch_trap: i32,
+    /// One of the runners has a limit.
+    pub limited: bool,
     /// What is left of the limit of the `run` that has one.
     pub ticks_left: i64,
     /// The tasklet that a limit has stopped, until `run` returns it.
     pub interrupted: Option<TaskletId>,
     /// A scheduler callback is running: it may not switch.
     pub in_callback: bool,
-    /// The tasklets of each owner, in the order of their creation.
+    /// The living tasklets of each owner, in the order in which they came to life.
     pub owners: SlotMap<OwnerId, Vec<TaskletId>>,
     /// Slices run, over all time.
     pub slices: u64,
@@ -64,9 +68,11 @@ impl Scheduler {
             channels: SlotMap::with_key(),
             current: TaskletId::default(),
             queued: 0,
+            parked: 0,
             main: TaskletId::default(),
             runners: Vec::new(),
             switch_trap: 0,
+            limited: false,
             ticks_left: 0,
             interrupted: None,
             in_callback: false,
@@ -82,11 +88,21 @@ impl Scheduler {
 
     /// A new, unbound tasklet.
     pub fn create(&mut self, owner: OwnerId) -> TaskletId {
-        let id = self.tasklets.insert(Tasklet::new(owner));
-        if let Some(members) = self.owners.get_mut(owner) {
+        self.tasklets.insert(Tasklet::new(owner))
+    }
+
+    /// The tasklet has come to life: it counts among those of its owner.
+    pub fn enlist(&mut self, id: TaskletId) {
+        if let Some(members) = self.owners.get_mut(self.tasklets[id].owner) {
             members.push(id);
         }
-        id
+    }
+
+    /// The tasklet has ended: it is its owner's no longer, until it is given new life.
+    pub fn discharge(&mut self, id: TaskletId) {
+        if let Some(members) = self.owners.get_mut(self.tasklets[id].owner) {
+            members.retain(|&member| member != id);
+        }
     }
 
     /// What people call the tasklet in messages.

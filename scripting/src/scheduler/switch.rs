@@ -72,8 +72,8 @@ impl Scheduler {
         self.runners.last().map_or(self.main, |runner| runner.tasklet)
     }
 
-    /// Undoes taking the caller out of the run queue.
-    fn restore(&mut self, me: TaskletId) {
+    /// Undoes taking the caller out of the run queue, and a wake-up since.
+    pub(crate) fn stay(&mut self, me: TaskletId) {
         self.unlink(me);
         self.prepend(me);
     }
@@ -88,7 +88,7 @@ impl Scheduler {
     pub(crate) fn schedule_remove(&mut self) -> Result<Turn, ErrorKind> {
         let me = self.current;
         self.unqueue(me);
-        self.switch(me, self.current).inspect_err(|_| self.restore(me))
+        self.switch(me, self.current).inspect_err(|_| self.stay(me))
     }
 
     /// Waits for something outside the scheduler: [`wake`](Self::wake) ends it.
@@ -101,7 +101,8 @@ impl Scheduler {
         tasklet.parkings = tasklet.parkings.wrapping_add(1);
         self.unqueue(me);
         self.tasklets[me].place = Place::Parked;
-        self.switch(me, self.current).inspect_err(|_| self.restore(me))
+        self.parked += 1;
+        self.switch(me, self.current).inspect_err(|_| self.stay(me))
     }
 
     /// Makes a parked tasklet runnable, last; false if it isn't parked any more.
@@ -246,7 +247,7 @@ impl Scheduler {
         let me = self.current;
         self.unqueue(me);
         self.enqueue(channel, direction, me);
-        self.switch(me, self.current).inspect_err(|_| self.restore(me))
+        self.switch(me, self.current).inspect_err(|_| self.stay(me))
     }
 
     /// The running tasklet has ended: whoever is next becomes the head. With `failed` that is the

@@ -63,6 +63,8 @@ pub(crate) struct Flags {
     pub iterating: bool,
     /// Its coroutine was seen by a script, so it can't be used again.
     pub exposed: bool,
+    /// It was suspended inside of a coroutine that its script has made.
+    pub nested: bool,
     /// It is inside `run`.
     pub running: bool,
     /// Its end is noted in [`Scheduler::ended`](super::Scheduler::ended).

@@ -43,6 +43,56 @@ fn a_dead_entity_keeps_its_one_handle_while_its_index_is_used_again() {
 }
 
 #[test]
+fn a_young_entity_never_gets_the_references_of_the_dead_one_with_its_index() {
+    for mut game in Game::both() {
+        let bundle = |current| (Health { current, max: 0.0 }, Transform::default(), Everything::default());
+        let old = game.world.spawn(bundle(1.0)).id();
+        game.run::<()>(old, "kept = { e.Health, e.Transform, e.Everything.inner } old = e");
+        game.world.despawn(old);
+        let young = game.spawn_in_place_of(old, || bundle(2.0));
+        game.run::<()>(
+            young,
+            "assert(e.Health.current == 2 and e.Health ~= kept[1])
+             for entity, health, transform in world:query('Health', 'Transform') do
+                 assert(entity == e and health == e.Health and health.current == 2 and transform == e.Transform)
+             end
+             e.Everything.inner.depth = 5
+             e.Transform.translation = vector.one
+             assert(e.Transform.rotation ~= nil and not pcall(function() return kept[3].depth end))
+             collectgarbage()
+             assert(e.Health.current == 2 and not old.alive)",
+        );
+        assert_eq!(game.world.get::<Everything>(young).unwrap().inner.depth, 5);
+    }
+}
+
+#[test]
+fn many_entities_keep_their_own_handles_and_references_through_collections() {
+    let mut game = Game::new();
+    for i in 0..2_000 {
+        game.world.spawn((Health { current: i as f32, max: 0.0 }, Speed(i as f32), Everything::default()));
+    }
+    let e = game.world.spawn_empty().id();
+    game.run::<()>(
+        e,
+        "local keep = {}
+         for round = 1, 4 do
+             local n = 0
+             for entity, health, speed, everything in world:query('Health', 'Speed', 'Everything') do
+                 assert(health.current == speed and entity.Health == health and entity.Everything == everything)
+                 everything.inner.depth += 1
+                 assert(everything.inner.depth == round)
+                 assert(keep[entity] == nil or keep[entity] == health)
+                 if n % 7 == 0 then keep[entity] = health end
+                 n += 1
+                 if n % 500 == 0 then collectgarbage() end
+             end
+             assert(n == 2000)
+         end",
+    );
+}
+
+#[test]
 fn members_of_an_entity() {
     for mut game in Game::both() {
         let e = game.world.spawn(Name::new("gate")).id();

@@ -231,7 +231,7 @@ impl Game {
     fn fail(&mut self, entity: Entity, script: &str) -> (String, String) {
         let script = format!(
             "local ok, err = pcall(function() {script} end)
-             assert(not ok, 'it succeeded')
+             if ok then return 'none', 'it succeeded' end
              if type(err) == 'string' then return 'string', err end
              return err.kind, err.message"
         );
@@ -246,6 +246,8 @@ impl Game {
                 self.world.entity_mut(entity).insert(bundle());
                 return entity;
             }
+            // The world uses indices again once enough of them are free.
+            self.world.despawn(entity);
         }
         panic!("the index of {dead} was not used again");
     }

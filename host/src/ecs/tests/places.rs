@@ -206,9 +206,9 @@ fn enums_are_names_or_places_by_variant() {
     game.fails(e, "e.State = { Idle = 3 }", "type", &["the variant Idle has no data: write \"Idle\""]);
     game.fails(
         e,
-        "e.State = { Chasing = { speed = 1 } }",
+        "e.State = { Chasing = { target = e } }",
         "type",
-        &["the variant Chasing needs target as well"],
+        &["the variant Chasing needs speed as well"],
     );
     game.fails(
         e,

@@ -3,13 +3,22 @@
 use super::super::ffi::*;
 use super::super::machine::{Dropped, Machine};
 use super::super::value::{push_str, raise};
-use super::scheduler::end_turn;
 use super::{check_bool, check_can_switch, check_int, check_running, refuse, set_function, wrong_type};
 use crate::scheduler::{Channel, ChannelId, Direction, Error, ErrorKind, Slot, Turn, number};
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 
 /// Fields of a handle that are not methods.
 const FIELDS: [&str; 6] = ["balance", "closing", "closed", "queue", "preference", "schedule_all"];
+
+const METHODS: [(&CStr, lua_CFunction); 7] = [
+    (c"send", send),
+    (c"receive", receive),
+    (c"send_exception", send_exception),
+    (c"send_throw", send_exception),
+    (c"send_sequence", send_sequence),
+    (c"open", open),
+    (c"close", close),
+];
 
 /// What a step of a loop over a channel is called in messages.
 const ITERATION: &str = "for";
@@ -24,22 +33,17 @@ const SUSPENDED: c_int = -1;
 pub(super) unsafe fn install(L: *mut lua_State, machine: &Machine) -> Result<(), Error> {
     // SAFETY: balanced pushes and pops; the destructor is set before any handle exists.
     unsafe {
-        lua_createtable(L, 0, 8);
-        for (name, f) in [
-            (c"send", send as lua_CFunction),
-            (c"receive", receive),
-            (c"send_exception", send_exception),
-            (c"send_throw", send_exception),
-            (c"open", open),
-            (c"close", close),
-        ] {
-            set_function(L, name, f);
+        machine.channel_atom.set(super::intern_methods(machine, &METHODS)?);
+        lua_createtable(L, 0, METHODS.len() as c_int);
+        for (name, f) in METHODS {
+            lua_pushcclosurek(L, f, name.as_ptr(), 0, Some(method_goes_on));
+            lua_rawsetfield(L, -2, name.as_ptr());
         }
-        lua_pushcclosurek(L, send_sequence, c"send_sequence".as_ptr(), 0, Some(send_sequence_goes_on));
-        lua_rawsetfield(L, -2, c"send_sequence".as_ptr());
         lua_setreadonly(L, -1, 1);
         machine.anchors().set(machine.constants.channel_methods, L, -1);
         lua_createtable(L, 0, 8);
+        lua_pushcclosurek(L, namecall, c"__namecall".as_ptr(), 0, Some(method_goes_on));
+        lua_rawsetfield(L, -2, c"__namecall".as_ptr());
         lua_pushvalue(L, -2);
         lua_pushcclosurek(L, index, c"__index".as_ptr(), 1, None);
         lua_rawsetfield(L, -2, c"__index".as_ptr());
@@ -98,10 +102,10 @@ pub(super) unsafe extern "C-unwind" fn new(L: *mut lua_State) -> c_int {
 }
 
 /// The channel whose handle is at `index`; raises if it is something else.
-unsafe fn check(L: *mut lua_State, index: c_int, verb: &str) -> ChannelId {
+unsafe fn check(machine: &Machine, L: *mut lua_State, index: c_int, verb: &str) -> ChannelId {
     // SAFETY: called from a C function; only handles bear the tag.
     unsafe {
-        let data = lua_touserdatatagged(L, index, Machine::of(L).channel_tag);
+        let data = lua_touserdatatagged(L, index, machine.channel_tag);
         if data.is_null() {
             wrong_type(L, index, verb, "a channel (call it with a colon)");
         }
@@ -109,39 +113,69 @@ unsafe fn check(L: *mut lua_State, index: c_int, verb: &str) -> ChannelId {
     }
 }
 
+/// `c:method(...)`: the method is called in place of this function, on the same stack.
+unsafe extern "C-unwind" fn namecall(L: *mut lua_State) -> c_int {
+    // SAFETY: the VM calls this with a handle and the arguments.
+    unsafe {
+        let mut atom = -1;
+        lua_namecallatom(L, &mut atom);
+        let method = atom - c_int::from(Machine::of(L).channel_atom.get());
+        match usize::try_from(method).ok().and_then(|method| METHODS.get(method)) {
+            Some((_, method)) => method(L),
+            None => super::no_method(L, "channel", &METHODS),
+        }
+    }
+}
+
+/// A method that has suspended goes on. All but `send_sequence` are through then: what was delivered
+/// is on top, above at most two arguments.
+unsafe extern "C-unwind" fn method_goes_on(L: *mut lua_State, status: c_int) -> c_int {
+    // SAFETY: continuation; the stack is as the method left it, with its slot on top.
+    unsafe {
+        if status != LUA_OK {
+            lua_error(L);
+        }
+        if lua_gettop(L) > 3 { send_next(L) } else { 1 }
+    }
+}
+
 unsafe extern "C-unwind" fn send(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM.
     unsafe {
-        let channel = check(L, 1, "send");
+        let machine = Machine::of(L);
+        let channel = check(machine, L, 1, "send");
         lua_settop(L, 2);
-        transfer(L, channel, Direction::Send, Slot::Value, "send")
+        transfer(machine, L, channel, Direction::Send, Slot::Value, "send")
     }
 }
 
 unsafe extern "C-unwind" fn send_exception(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM.
     unsafe {
-        let channel = check(L, 1, "send_exception");
+        let machine = Machine::of(L);
+        let channel = check(machine, L, 1, "send_exception");
         lua_settop(L, 2);
         if lua_type(L, 2) == LUA_TNIL {
             wrong_type(L, 2, "send_exception", "an error value");
         }
-        transfer(L, channel, Direction::Send, Slot::Error, "send_exception")
+        transfer(machine, L, channel, Direction::Send, Slot::Error, "send_exception")
     }
 }
 
 unsafe extern "C-unwind" fn receive(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM.
     unsafe {
-        let channel = check(L, 1, "receive");
+        let machine = Machine::of(L);
+        let channel = check(machine, L, 1, "receive");
         lua_settop(L, 1);
         lua_pushnil(L);
-        transfer(L, channel, Direction::Receive, Slot::Value, "receive")
+        transfer(machine, L, channel, Direction::Receive, Slot::Value, "receive")
     }
 }
 
 /// Sends the value on top of the stack, or receives one into its place (`semantics.md` 2B).
 unsafe fn transfer(
+    machine: &Machine,
     L: *mut lua_State,
     channel: ChannelId,
     direction: Direction,
@@ -151,9 +185,8 @@ unsafe fn transfer(
     // SAFETY: called from a C function whose last value is its slot. A partner waits with its own
     // slot on top of its stack, so the two values can be exchanged in place.
     unsafe {
-        let machine = Machine::of(L);
         let me = machine.scheduler().current;
-        check_running(L, verb);
+        check_running(machine, L, verb);
         if machine.channel_callback.get().is_some() {
             announce(L, machine, channel, direction);
         }
@@ -172,10 +205,10 @@ unsafe fn transfer(
             Err(kind) => refuse(L, kind, verb, me),
         };
         let Some(meeting) = meeting else {
-            check_can_switch(L, verb);
+            check_can_switch(machine, L, verb);
             return match machine.scheduler().block(channel, direction) {
                 Ok(turn) => {
-                    let result = end_turn(L, me, turn);
+                    let result = super::end_turn(machine, L, me, turn);
                     machine.scheduler().tasklets[me].slot = slot;
                     result
                 }
@@ -183,7 +216,7 @@ unsafe fn transfer(
             };
         };
         if meeting.switches(me) {
-            check_can_switch(L, verb);
+            check_can_switch(machine, L, verb);
         }
         let partner = &mut machine.scheduler().tasklets[meeting.partner];
         let thread = partner.thread;
@@ -286,7 +319,7 @@ unsafe extern "C-unwind" fn call_callback(L: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn send_sequence(L: *mut lua_State) -> c_int {
     // SAFETY: a C function with a continuation, called by the VM.
     unsafe {
-        check(L, 1, "send_sequence");
+        check(Machine::of(L), L, 1, "send_sequence");
         lua_settop(L, 2);
         if !matches!(lua_type(L, 2), LUA_TTABLE | LUA_TFUNCTION) {
             wrong_type(L, 2, "send_sequence", "a list or an iterator function");
@@ -297,20 +330,9 @@ unsafe extern "C-unwind" fn send_sequence(L: *mut lua_State) -> c_int {
     }
 }
 
-/// A send, or the iterator, has come back.
-unsafe extern "C-unwind" fn send_sequence_goes_on(L: *mut lua_State, status: c_int) -> c_int {
-    // SAFETY: continuation; the state is at indexes 1 to 4.
-    unsafe {
-        if status != LUA_OK {
-            lua_error(L);
-        }
-        send_next(L)
-    }
-}
-
 /// Sends items until one blocks, or the iterator does; then the continuation goes on.
 unsafe fn send_next(L: *mut lua_State) -> c_int {
-    // SAFETY: called from the two above.
+    // SAFETY: called with the state at indexes 1 to 4.
     unsafe {
         let machine = Machine::of(L);
         loop {
@@ -337,9 +359,9 @@ unsafe fn send_next(L: *mut lua_State) -> c_int {
             lua_replace(L, 3);
             lua_pushboolean(L, 0);
             lua_replace(L, 4);
-            let channel = check(L, 1, "send_sequence");
+            let channel = check(Machine::of(L), L, 1, "send_sequence");
             let before = machine.scheduler().current;
-            let result = transfer(L, channel, Direction::Send, Slot::Value, "send_sequence");
+            let result = transfer(machine, L, channel, Direction::Send, Slot::Value, "send_sequence");
             if machine.scheduler().current != before || result < 0 {
                 return result;
             }
@@ -350,7 +372,7 @@ unsafe fn send_next(L: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn open(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM.
     unsafe {
-        let channel = check(L, 1, "open");
+        let channel = check(Machine::of(L), L, 1, "open");
         Machine::of(L).scheduler().channels[channel].closing = false;
         0
     }
@@ -359,7 +381,7 @@ unsafe extern "C-unwind" fn open(L: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn close(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM.
     unsafe {
-        let channel = check(L, 1, "close");
+        let channel = check(Machine::of(L), L, 1, "close");
         Machine::of(L).scheduler().channels[channel].closing = true;
         0
     }
@@ -369,7 +391,7 @@ unsafe extern "C-unwind" fn close(L: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn iterate(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM.
     unsafe {
-        check(L, 1, "for");
+        check(Machine::of(L), L, 1, "for");
         lua_settop(L, 1);
         lua_pushcfunctiond(L, next, c"channel iterator".as_ptr());
         lua_insert(L, 1);
@@ -380,8 +402,8 @@ unsafe extern "C-unwind" fn iterate(L: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn next(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM with the channel.
     unsafe {
-        let channel = check(L, 1, "for");
         let machine = Machine::of(L);
+        let channel = check(machine, L, 1, "for");
         let queue = &machine.scheduler().channels[channel];
         lua_settop(L, 1);
         lua_pushnil(L);
@@ -389,7 +411,7 @@ unsafe extern "C-unwind" fn next(L: *mut lua_State) -> c_int {
             return 1;
         }
         let me = machine.scheduler().current;
-        let result = transfer(L, channel, Direction::Receive, Slot::Value, ITERATION);
+        let result = transfer(machine, L, channel, Direction::Receive, Slot::Value, ITERATION);
         if result < 0 {
             machine.scheduler().tasklets[me].flags.iterating = true;
         }
@@ -400,7 +422,7 @@ unsafe extern "C-unwind" fn next(L: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn tostring(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM.
     unsafe {
-        let channel = check(L, 1, "tostring");
+        let channel = check(Machine::of(L), L, 1, "tostring");
         push_str(L, &format!("channel {}", number(channel)));
         1
     }
@@ -410,12 +432,12 @@ unsafe extern "C-unwind" fn tostring(L: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn index(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM with a handle and a key.
     unsafe {
-        let channel = check(L, 1, "index");
+        let machine = Machine::of(L);
+        let channel = check(machine, L, 1, "index");
         lua_pushvalue(L, 2);
         if lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL {
             return 1;
         }
-        let machine = Machine::of(L);
         let queue = &machine.scheduler().channels[channel];
         match super::super::value::to_bytes(L, 2).unwrap_or_default() {
             b"balance" => lua_pushnumber(L, queue.balance()),
@@ -433,7 +455,7 @@ unsafe extern "C-unwind" fn index(L: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn newindex(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM with a handle, a key and a value.
     unsafe {
-        let channel = check(L, 1, "assignment");
+        let channel = check(Machine::of(L), L, 1, "assignment");
         match super::super::value::to_bytes(L, 2).unwrap_or_default() {
             b"preference" => {
                 let preference = check_int(L, 3, "preference").clamp(-1, 1) as i8;

@@ -8,7 +8,7 @@ mod tasklet;
 use super::ffi::*;
 use super::machine::Machine;
 use super::value::raise;
-use crate::scheduler::{Error, ErrorKind, TaskletId};
+use crate::scheduler::{Error, ErrorKind, TaskletId, Turn};
 use std::ffi::{CStr, c_int};
 
 /// Puts everything into the globals. `[-0, +0]`
@@ -22,6 +22,12 @@ pub(super) unsafe fn install(L: *mut lua_State) -> Result<(), Error> {
         tasklet::install(L, machine)?;
         channel::install(L, machine)?;
         protected::install(L);
+        // With these a script could reach the globals of another one's functions, and of whatever
+        // runs next on the same coroutine.
+        for name in [c"getfenv", c"setfenv", c"loadstring"] {
+            lua_pushnil(L);
+            lua_setglobal(L, name.as_ptr());
+        }
         super::coroutine::install(L);
         lua_setglobal(L, c"coroutine".as_ptr());
         scheduler::install(L);
@@ -41,6 +47,41 @@ unsafe fn set_function(L: *mut lua_State, name: &CStr, f: lua_CFunction) {
     unsafe {
         lua_pushcfunctiond(L, f, name.as_ptr());
         lua_rawsetfield(L, -2, name.as_ptr());
+    }
+}
+
+/// Gives the names of methods numbers in a row; the result is the first one's.
+fn intern_methods(machine: &Machine, methods: &[(&CStr, lua_CFunction)]) -> Result<i16, Error> {
+    let mut numbers = Vec::new();
+    for (name, _) in methods {
+        numbers.push(machine.intern(&name.to_string_lossy())?);
+    }
+    let first = numbers.first().copied().unwrap_or_default();
+    debug_assert!(numbers.iter().zip(first..).all(|(&number, expected)| number == expected));
+    Ok(first)
+}
+
+/// Raises that a handle has no such method, and names those that it has.
+unsafe fn no_method(L: *mut lua_State, what: &str, methods: &[(&CStr, lua_CFunction)]) -> ! {
+    // SAFETY: called from a `__namecall` function of the VM.
+    unsafe {
+        let name = CStr::from_ptr(lua_namecallatom(L, std::ptr::null_mut())).to_string_lossy();
+        let names: Vec<_> = methods.iter().map(|(name, _)| name.to_string_lossy()).collect();
+        let text = format!("a {what} has no method '{name}'; it has {}", names.join(", "));
+        drop((name, names));
+        raise(L, ErrorKind::Type, text)
+    }
+}
+
+/// Ends a C function whose slot is on top of the stack: the slot is its result, now or later.
+///
+/// # Safety
+/// Called last in a C function of the running tasklet, which can block.
+unsafe fn end_turn(machine: &Machine, L: *mut lua_State, me: TaskletId, turn: Turn) -> c_int {
+    match turn {
+        Turn::Keep => 1,
+        // SAFETY: the caller's.
+        Turn::Switch => unsafe { machine.suspend(L, me) },
     }
 }
 
@@ -113,13 +154,29 @@ unsafe fn deadlock_text(L: *mut lua_State, verb: &str, whom: TaskletId) -> Strin
     text
 }
 
+/// Makes room for `n` values on a coroutine's stack, and for an error above them; raises in `L`, and
+/// not in the coroutine, if there is none.
+///
+/// # Safety
+/// `L` is a live state below a protected call, `thread` a coroutine that doesn't run.
+pub(super) unsafe fn check_room(L: *mut lua_State, thread: *mut lua_State, n: c_int) {
+    // SAFETY: the caller's.
+    unsafe {
+        if lua_checkstack(thread, n + 2) == 0 {
+            raise(L, ErrorKind::Memory, format!("there is no room for {n} arguments"));
+        }
+    }
+}
+
 /// Raises if the calling place can't suspend, or belongs to no running tasklet. To be called before
 /// anything is changed by an operation that switches.
-unsafe fn check_can_switch(L: *mut lua_State, verb: &str) {
+unsafe fn check_can_switch(machine: &Machine, L: *mut lua_State, verb: &str) {
     // SAFETY: called from a C function.
     unsafe {
-        let machine = Machine::of(L);
-        check_running(L, verb);
+        check_running(machine, L, verb);
+        if machine.body.get().is_null() {
+            outside(L, verb);
+        }
         if !machine.can_block(L) {
             let place = super::coroutine::boundary_name(L);
             raise(
@@ -135,22 +192,30 @@ unsafe fn check_can_switch(L: *mut lua_State, verb: &str) {
 
 /// Raises unless a tasklet runs that may use queues: not in a scheduler callback, nor in a function
 /// that the host has called between two frames.
-unsafe fn check_running(L: *mut lua_State, verb: &str) {
+unsafe fn check_running(machine: &Machine, L: *mut lua_State, verb: &str) {
     // SAFETY: called from a C function.
     unsafe {
-        let machine = Machine::of(L);
         if machine.scheduler().in_callback {
             refuse(L, ErrorKind::Callback, verb, machine.scheduler().current);
         }
         if machine.running.get() != machine.scheduler().current {
-            raise(
-                L,
-                ErrorKind::Boundary,
-                format!(
-                    "{verb} is only possible in a tasklet; the host has called this function outside of any"
-                ),
-            );
+            outside(L, verb);
         }
+    }
+}
+
+/// Raises that no tasklet runs.
+unsafe fn outside(L: *mut lua_State, verb: &str) -> ! {
+    // SAFETY: called from a C function.
+    unsafe {
+        raise(
+            L,
+            ErrorKind::Boundary,
+            format!(
+                "{verb} is only possible in a tasklet; the top level of a script, and a function that \
+                 the host calls between two frames, are none"
+            ),
+        )
     }
 }
 

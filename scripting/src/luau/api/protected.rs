@@ -45,13 +45,12 @@ unsafe fn ends(L: *mut lua_State, status: c_int) -> c_int {
             lua_insert(L, 1);
             return lua_gettop(L);
         }
+        // What the failed function has left below its error may be what has filled the memory.
+        lua_insert(L, 1);
+        lua_settop(L, 1);
+        Machine::of(L).name_memory(L, status);
         lua_pushboolean(L, 0);
-        if status == LUA_ERRMEM {
-            let machine = Machine::of(L);
-            machine.anchors().push(machine.constants.memory, L);
-        } else {
-            lua_pushvalue(L, -2);
-        }
+        lua_insert(L, 1);
         2
     }
 }

@@ -3,7 +3,7 @@
 use super::super::ffi::*;
 use super::super::interrupt;
 use super::super::machine::Machine;
-use super::{check_bool, check_can_switch, check_int, protected, refuse, set_function, wrong_type};
+use super::{check_bool, check_can_switch, check_int, end_turn, protected, refuse, set_function, wrong_type};
 use crate::scheduler::{Limit, Turn};
 use std::ffi::{CStr, c_int};
 
@@ -49,18 +49,6 @@ pub(super) unsafe fn install(L: *mut lua_State) {
     }
 }
 
-/// Ends a C function whose slot is on top of the stack: the slot is its result, now or later.
-///
-/// # Safety
-/// Called last in a C function of the running tasklet.
-pub(super) unsafe fn end_turn(L: *mut lua_State, me: crate::TaskletId, turn: Turn) -> c_int {
-    match turn {
-        Turn::Keep => 1,
-        // SAFETY: the caller has checked that it can block.
-        Turn::Switch => unsafe { Machine::of(L).suspend(L, me) },
-    }
-}
-
 unsafe extern "C-unwind" fn schedule(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM.
     unsafe { yield_turn(L, "schedule", crate::scheduler::Scheduler::schedule) }
@@ -81,14 +69,17 @@ unsafe fn yield_turn(
     unsafe {
         let machine = Machine::of(L);
         let me = machine.scheduler().current;
-        check_can_switch(L, verb);
+        check_can_switch(machine, L, verb);
         if lua_type(L, 1) == LUA_TNONE {
             machine.push_tasklet(L, me);
         } else {
             lua_settop(L, 1);
         }
         match operation(machine.scheduler()) {
-            Ok(turn) => end_turn(L, me, turn),
+            // The host is asked between two slices whether to go on, so a tasklet that is all alone
+            // has to end its slice as well.
+            Ok(Turn::Keep) if machine.host_takes_errors.get() => machine.suspend(L, me),
+            Ok(turn) => end_turn(machine, L, me, turn),
             Err(kind) => refuse(L, kind, verb, me),
         }
     }
@@ -110,7 +101,7 @@ unsafe extern "C-unwind" fn run(L: *mut lua_State) -> c_int {
     unsafe {
         let machine = Machine::of(L);
         let me = machine.scheduler().current;
-        check_can_switch(L, "run");
+        check_can_switch(machine, L, "run");
         let mut limit = Limit { ticks: 0, soft: false, total: false, ignore_nesting: false };
         let ticks = match lua_type(L, 1) {
             LUA_TNONE | LUA_TNIL => 0,
@@ -137,7 +128,7 @@ unsafe extern "C-unwind" fn run(L: *mut lua_State) -> c_int {
                 if machine.scheduler().limit().is_some() {
                     interrupt::arm(L);
                 }
-                end_turn(L, me, turn)
+                end_turn(machine, L, me, turn)
             }
             Err(kind) => refuse(L, kind, "run", me),
         }
@@ -295,6 +286,9 @@ unsafe extern "C-unwind" fn atomic_ends(L: *mut lua_State, status: c_int) -> c_i
         let current = scheduler.current;
         scheduler.tasklets[current].flags.atomic = lua_toboolean(L, 1) != 0;
         if status != LUA_OK {
+            lua_insert(L, 1);
+            lua_settop(L, 1);
+            Machine::of(L).name_memory(L, status);
             lua_error(L);
         }
         lua_gettop(L) - 1

@@ -3,10 +3,9 @@
 use super::super::ffi::*;
 use super::super::machine::{Dropped, Machine};
 use super::super::value::{push_str, raise, to_bytes};
-use super::scheduler::end_turn;
-use super::{check_bool, check_can_switch, refuse, set_function, wrong_type};
+use super::{check_bool, check_can_switch, check_room, end_turn, refuse, set_function, wrong_type};
 use crate::scheduler::{Error, ErrorKind, Life, Place, Slot, TaskletId, number};
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 
 /// Fields of a handle that are not methods, in the order of their atoms.
 const FIELDS: [&str; 19] = [
@@ -31,6 +30,20 @@ const FIELDS: [&str; 19] = [
     "id",
 ];
 
+const METHODS: [(&CStr, lua_CFunction); 11] = [
+    (c"setup", setup),
+    (c"bind", bind),
+    (c"insert", insert),
+    (c"remove", remove),
+    (c"run", run),
+    (c"switch", switch),
+    (c"kill", kill),
+    (c"throw", throw),
+    (c"raise_exception", raise_exception),
+    (c"set_atomic", set_atomic),
+    (c"set_ignore_nesting", set_ignore_nesting),
+];
+
 /// Makes the type of handles. `[-0, +0]`
 ///
 /// # Safety
@@ -43,25 +56,16 @@ pub(super) unsafe fn install(L: *mut lua_State, machine: &Machine) -> Result<(),
     }
     // SAFETY: balanced pushes and pops; the destructor is set before any handle exists.
     unsafe {
-        lua_createtable(L, 0, 12);
-        for (name, f) in [
-            (c"setup", setup as lua_CFunction),
-            (c"bind", bind),
-            (c"insert", insert),
-            (c"remove", remove),
-            (c"run", run),
-            (c"switch", switch),
-            (c"kill", kill),
-            (c"throw", throw),
-            (c"raise_exception", raise_exception),
-            (c"set_atomic", set_atomic),
-            (c"set_ignore_nesting", set_ignore_nesting),
-        ] {
+        machine.tasklet_atom.set(super::intern_methods(machine, &METHODS)?);
+        lua_createtable(L, 0, METHODS.len() as c_int);
+        for (name, f) in METHODS {
             set_function(L, name, f);
         }
         lua_setreadonly(L, -1, 1);
         machine.anchors().set(machine.constants.tasklet_methods, L, -1);
         lua_createtable(L, 0, 8);
+        lua_pushcclosurek(L, namecall, c"__namecall".as_ptr(), 0, Some(namecall_goes_on));
+        lua_rawsetfield(L, -2, c"__namecall".as_ptr());
         lua_pushvalue(L, -2);
         lua_pushcclosurek(L, index, c"__index".as_ptr(), 1, None);
         lua_rawsetfield(L, -2, c"__index".as_ptr());
@@ -106,18 +110,22 @@ impl Machine {
             match tasklet.handle {
                 Some(handle) => self.anchors().push(handle, L),
                 None => {
-                    self.push_new_handle(L, id);
+                    self.push_new_handle(L).write(id);
                     self.keep_handle(L, -1, id);
                 }
             }
         }
     }
 
-    unsafe fn push_new_handle(&self, L: *mut lua_State, id: TaskletId) {
-        // SAFETY: the type was installed with the machine.
+    /// Pushes a handle of no tasklet yet; the caller writes the tasklet's id before it does anything
+    /// else. `[-0, +1]`
+    unsafe fn push_new_handle(&self, L: *mut lua_State) -> *mut TaskletId {
+        // SAFETY: the type was installed with the machine; a null id is nobody's.
         unsafe {
-            let data = lua_newuserdatataggedwithmetatable(L, size_of::<TaskletId>(), self.tasklet_tag);
-            data.cast::<TaskletId>().write(id);
+            let data = lua_newuserdatataggedwithmetatable(L, size_of::<TaskletId>(), self.tasklet_tag)
+                .cast::<TaskletId>();
+            data.write(TaskletId::default());
+            data
         }
     }
 
@@ -154,10 +162,12 @@ pub(super) unsafe extern "C-unwind" fn new(L: *mut lua_State) -> c_int {
             wrong_type(L, 1, "tasklet", "a function or nothing");
         }
         let machine = Machine::of(L);
+        // The handle comes first: without memory for it, nothing has been made.
+        let data = machine.push_new_handle(L);
         let scheduler = machine.scheduler();
         let owner = scheduler.tasklets.get(machine.running.get()).map(|t| t.owner).unwrap_or_default();
         let id = scheduler.create(owner);
-        machine.push_new_handle(L, id);
+        data.write(id);
         if lua_type(L, 1) == LUA_TFUNCTION {
             give_function(L, machine, id, 1);
         }
@@ -187,14 +197,65 @@ unsafe fn give_function(L: *mut lua_State, machine: &Machine, id: TaskletId, ind
 unsafe fn give_arguments(L: *mut lua_State, machine: &Machine, id: TaskletId, n: c_int) {
     // SAFETY: as `give_function`; the handle is at index 1.
     unsafe {
+        let thread = machine.scheduler().tasklets[id].thread;
+        check_room(L, thread, n);
         machine.keep_handle(L, 1, id);
+        lua_xmove(L, thread, n);
         let tasklet = &mut machine.scheduler().tasklets[id];
-        luaL_checkstack(tasklet.thread, n + 2, std::ptr::null());
-        lua_xmove(L, tasklet.thread, n);
         tasklet.arguments = n as u32;
         tasklet.slot = Slot::Value;
         tasklet.life = Life::Ready;
         tasklet.switches = 0;
+        machine.scheduler().enlist(id);
+    }
+}
+
+/// `t:method(...)`: the method is called in place of this function, on the same stack.
+unsafe extern "C-unwind" fn namecall(L: *mut lua_State) -> c_int {
+    // SAFETY: the VM calls this with a handle and the arguments.
+    unsafe {
+        let mut atom = -1;
+        lua_namecallatom(L, &mut atom);
+        let method = atom - c_int::from(Machine::of(L).tasklet_atom.get());
+        match usize::try_from(method).ok().and_then(|method| METHODS.get(method)) {
+            Some((_, method)) => method(L),
+            // A field that the script has set itself may be a function.
+            None => call_field(L),
+        }
+    }
+}
+
+/// Calls the function that a script has set as a field of the tasklet, which may suspend.
+unsafe fn call_field(L: *mut lua_State) -> c_int {
+    // SAFETY: called from `namecall`, which has a continuation. A mark goes below the function, to
+    // tell the continuation that what is above it are results.
+    unsafe {
+        let id = check(L, 1, "call");
+        let machine = Machine::of(L);
+        let fields = machine.scheduler().tasklets[id].details.as_ref().and_then(|d| d.fields);
+        let Some(fields) = fields else { super::no_method(L, "tasklet", &METHODS) };
+        luaL_checkstack(L, 3, std::ptr::null());
+        machine.anchors().push(fields, L);
+        lua_rawgetfield(L, -1, lua_namecallatom(L, std::ptr::null_mut()));
+        lua_remove(L, -2);
+        if lua_type(L, -1) != LUA_TFUNCTION {
+            super::no_method(L, "tasklet", &METHODS);
+        }
+        lua_insert(L, 1);
+        lua_pushlightuserdata(L, std::ptr::null_mut());
+        lua_insert(L, 1);
+        lua_callyieldable(L, lua_gettop(L) - 2, LUA_MULTRET)
+    }
+}
+
+/// A method that has suspended goes on: what was delivered is on top. Or a field's function is through.
+unsafe extern "C-unwind" fn namecall_goes_on(L: *mut lua_State, status: c_int) -> c_int {
+    // SAFETY: continuation of `namecall`; only `call_field` puts a light userdata first.
+    unsafe {
+        if status != LUA_OK {
+            lua_error(L);
+        }
+        if lua_type(L, 1) == LUA_TLIGHTUSERDATA { lua_gettop(L) - 1 } else { 1 }
     }
 }
 
@@ -291,6 +352,7 @@ impl Machine {
                 None => lua_pushnil(L),
             }
             self.release_body(id);
+            self.scheduler().discharge(id);
             if let Some(handle) = self.scheduler().tasklets[id].handle.take() {
                 self.anchors().release(handle);
             }
@@ -345,10 +407,10 @@ unsafe fn run_or_switch(L: *mut lua_State, verb: &str, leave: bool) -> c_int {
         let id = check(L, 1, verb);
         let machine = Machine::of(L);
         let me = machine.scheduler().current;
-        check_can_switch(L, verb);
+        check_can_switch(machine, L, verb);
         lua_pushnil(L);
         match machine.scheduler().run_tasklet(id, leave) {
-            Ok(turn) => end_turn(L, me, turn),
+            Ok(turn) => end_turn(machine, L, me, turn),
             Err(kind) => refuse(L, kind, verb, id),
         }
     }
@@ -414,14 +476,14 @@ unsafe fn throw_at(L: *mut lua_State, verb: &str, id: TaskletId, pending: bool) 
             machine.scheduler().interrupt_wait(id);
             return 0;
         }
-        check_can_switch(L, verb);
+        check_can_switch(machine, L, verb);
         if let Err(kind) = machine.scheduler().may_switch(me, id) {
             refuse(L, kind, verb, id);
         }
         machine.deliver(id, L, -1, Slot::Error);
         lua_pushnil(L);
         match machine.scheduler().switch(me, id) {
-            Ok(turn) => end_turn(L, me, turn),
+            Ok(turn) => end_turn(machine, L, me, turn),
             Err(kind) => refuse(L, kind, verb, id),
         }
     }
