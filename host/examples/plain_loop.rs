@@ -3,6 +3,7 @@
 //! ```sh
 //! cargo run -p bluetick --example plain_loop
 //! ```
+#![allow(missing_docs)] // what follows is shown as it is
 
 // --- shown in the README from here on ---
 use bevy_ecs::prelude::*;

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 /// Slices between two looks at the time.
-const SLICES_A_LOOK: u32 = 8;
+const SLICES_A_LOOK: u32 = 32;
 
 /// How often in a row the tasklets of despawned entities are given a turn, when ending one despawns another
 /// entity, and so on.

@@ -406,6 +406,52 @@ fn the_debug_library_sees_blocked_coroutines_and_changes_nothing() {
 }
 
 #[test]
+fn no_function_that_scripts_should_not_have_can_be_got_hold_of() {
+    run(r##"
+        local function look()
+            for level = 0, 12 do
+                local ok, err = pcall(debug.info, level, "f")
+                eq(ok, false)
+                eq(string.find(err, "option 'f' is not available", 1, true) ~= nil, true)
+                pcall(debug.info, level, "sf")
+                pcall(debug.info, coroutine.running(), level, "nf")
+            end
+        end
+        look()
+        xpcall(error, look)
+        local t = tasklet()
+        t.look = look
+        t:look()
+        scheduler.set_schedule_callback(look)
+        scheduler.set_channel_callback(look)
+        scheduler.set_error_handler(look)
+        local c = channel()
+        tasklet(function() scheduler.defer(look) c:receive() error("x") end)()
+        tasklet(function() c:send(1) end)()
+        scheduler.run()
+        scheduler.set_schedule_callback()
+        scheduler.set_channel_callback()
+        scheduler.set_error_handler()
+        -- The rest of it works as ever.
+        local function where() return debug.info(2, "sl") end
+        local file, line = where()
+        eq(file, "test.luau")
+        eq(line, 28)
+        eq(debug.info(1, "n"), "")
+        eq(debug.info(where, "n"), "where")
+        eq(debug.info(print, "s"), "[C]")
+        eq(debug.info(coroutine.running(), 1, "l"), 34)
+        local co = coroutine.create(function() coroutine.yield() end)
+        coroutine.resume(co)
+        eq(debug.info(co, 1, "l"), 35)
+        eq(debug.info(100, "s"), nil)
+        for _, wrong in { {}, { 1 }, { "x", "s" }, { 1, "z" }, { 1, "ss" }, { -1, "s" }, { co }, { co, co, "s" } } do
+            eq(pcall(debug.info, table.unpack(wrong)), false)
+        end
+    "##);
+}
+
+#[test]
 fn a_tasklet_may_end_itself_in_every_way() {
     run(r##"
         local ways = {

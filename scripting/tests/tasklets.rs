@@ -115,6 +115,34 @@ fn bind_to_nothing_takes_the_frame_and_runs_what_was_deferred() {
 }
 
 #[test]
+fn what_a_tasklet_that_is_unbound_has_deferred_may_not_block() {
+    run(r##"
+        local function unbound_with(f)
+            local t = tasklet(function()
+                scheduler.defer(f)
+                scheduler.schedule_remove()
+            end)()
+            scheduler.run()
+            return t
+        end
+        local c = channel()
+        for _, wait in { scheduler.schedule, scheduler.run, function() c:receive() end, function() c:send(1) end } do
+            for _, bind in { function(t) t:bind() end, function(t) t.bind(t) end } do
+                bind(unbound_with(function()
+                    refused("boundary", { "'bind'" }, wait)
+                    note("refused")
+                end))
+                coroutine.wrap(function()
+                    bind(unbound_with(function() note(tostring(pcall(coroutine.yield))) end))
+                end)()
+                eq(notes(), "refused false")
+            end
+        end
+        eq(c.balance, 0)
+    "##);
+}
+
+#[test]
 fn what_a_deferred_function_does_to_the_tasklet_that_is_unbound_can_t_revive_it() {
     run(r##"
         local t

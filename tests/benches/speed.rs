@@ -6,7 +6,8 @@
 //!
 //! Each row times two things by turns, ours and what bounds it, and gives the median of the rounds' ratios:
 //! the machine's noise meets both alike. A ratio is what to look at; a time is worth nothing on another machine.
-//! A word after `--` picks the rows that contain it; `--ours` then runs our side alone, for a profiler.
+//! A word after `--` picks the rows that contain it; `--ours` or `--limit` runs one side
+//! alone, for a profiler.
 #![allow(non_snake_case)] // `L` is what every text on the VM calls its state
 
 use bevy_ecs::world::World;
@@ -17,8 +18,9 @@ use std::ffi::c_int;
 use std::rc::Rc;
 use std::time::Instant;
 
-/// Rounds of each row; every round times both sides once.
-const ROUNDS: usize = 31;
+/// Rounds of each row; every round times both sides once. A side takes a millisecond at most, so that
+/// few rounds are interrupted by other processes.
+const ROUNDS: usize = 201;
 
 /// What a row compares.
 struct Row {
@@ -42,19 +44,19 @@ fn main() {
         ("schedule() round trip, 2 tasklets", schedule_hot),
         ("schedule() round trip, 10 000 tasklets", schedule_many),
         ("channel hand-over, two switches, to two raw ones", hand_over),
-        ("channel hand-over, 5 000 pairs, to as many raw switches", hand_over_many),
+        ("channel hand-over, 1 000 pairs, to as many raw switches", hand_over_many),
     ];
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
-    let alone = words.iter().any(|word| word == "--ours");
-    let wanted = |what: &str| words.iter().all(|word| word == "--ours" || what.contains(&**word));
+    let (sides, words): (Vec<_>, Vec<_>) = words.iter().partition(|word| word.starts_with("--"));
     for (what, row) in rows {
-        match () {
-            () if !wanted(what) => {}
-            () if alone => {
-                let mut row = row();
-                (0..ROUNDS * 10).for_each(|_| (row.ours)());
-            }
-            () => report(what, row()),
+        if !words.iter().all(|word| what.contains(&***word)) {
+            continue;
+        }
+        let mut row = row();
+        match sides.first().map(|side| &***side) {
+            Some("--ours") => (0..ROUNDS * 5).for_each(|_| (row.ours)()),
+            Some("--limit") => (0..ROUNDS * 5).for_each(|_| (row.limit)()),
+            _ => report(what, row),
         }
     }
 }
@@ -169,7 +171,7 @@ fn tick_of_yielders() -> Row {
 }
 
 fn tick_among_sleepers() -> Row {
-    const TICKS: usize = 2_000;
+    const TICKS: usize = 1_000;
     let script = "local It = {} function It.run(self) synchro.sleep(80000) end return It";
     let (mut world, mut among) = host(script, 100_000);
     let (mut empty_world, mut alone) = host(script, 0);
@@ -215,16 +217,11 @@ fn raw_rounds(coroutines: usize, rounds: usize) -> Box<dyn FnMut()> {
 }
 
 fn schedule_hot() -> Row {
-    Row { goal: 1.35, operations: 2 * 20_000, ours: scheduled(2, 2 * 20_000), limit: raw_rounds(2, 20_000) }
+    Row { goal: 1.35, operations: 2 * 5_000, ours: scheduled(2, 2 * 5_000), limit: raw_rounds(2, 5_000) }
 }
 
 fn schedule_many() -> Row {
-    Row {
-        goal: 1.35,
-        operations: 10_000 * 10,
-        ours: scheduled(10_000, 10_000 * 10),
-        limit: raw_rounds(10_000, 10),
-    }
+    Row { goal: 1.35, operations: 10_000, ours: scheduled(10_000, 10_000), limit: raw_rounds(10_000, 1) }
 }
 
 /// Pairs of tasklets, each with a channel of its own, and a turn about: so many values each.
@@ -254,11 +251,11 @@ fn hand_overs(pairs: usize, values: usize) -> Box<dyn FnMut()> {
 }
 
 fn hand_over() -> Row {
-    const VALUES: usize = 40_000;
+    const VALUES: usize = 5_000;
     Row { goal: 1.6, operations: VALUES, ours: hand_overs(1, VALUES), limit: raw_rounds(2, VALUES) }
 }
 
 fn hand_over_many() -> Row {
-    const PAIRS: usize = 5_000;
+    const PAIRS: usize = 1_000;
     Row { goal: 1.6, operations: PAIRS, ours: hand_overs(PAIRS, 1), limit: raw_rounds(2 * PAIRS, 1) }
 }

@@ -155,7 +155,7 @@ impl Call<'_> {
         let me = scheduler.current;
         if scheduler.in_callback
             || self.machine.running.get() != me
-            || scheduler.tasklets[me].thread.is_null() && me == scheduler.main
+            || me == scheduler.main && scheduler.tasklets[me].thread.is_null()
         {
             return Err(Self::outside(verb));
         }

@@ -62,15 +62,16 @@ impl Machine {
         if scheduler.limited && self.running.get() != id {
             scheduler.restart_ticks();
         }
-        if scheduler.tasklets[id].flags.running {
+        self.running.set(id);
+        let mut tasklet = &mut scheduler.tasklets[id];
+        if tasklet.flags.running {
             scheduler.leave_run(id);
             if !scheduler.limited {
                 // SAFETY: the VM is alive.
                 unsafe { super::interrupt::disarm(self.helper) };
             }
+            tasklet = &mut scheduler.tasklets[id];
         }
-        self.running.set(id);
-        let tasklet = &mut scheduler.tasklets[id];
         tasklet.switches = tasklet.switches.wrapping_add(1);
         let thread = tasklet.thread;
         let outermost = if tasklet.flags.nested { tasklet.outer().first().copied() } else { None };
@@ -394,14 +395,8 @@ impl Machine {
                     if tasklet.alive() || id == self.scheduler().main {
                         continue;
                     }
-                    let fields = tasklet.details.as_ref().and_then(|d| d.fields);
                     // SAFETY: a tasklet that is not alive is in no queue, and nobody can name it any more.
-                    unsafe {
-                        self.release_body(id);
-                        if let Some(fields) = fields {
-                            self.anchors().release(fields);
-                        }
-                    }
+                    unsafe { self.release_body(id) };
                     self.scheduler().tasklets.remove(id);
                 }
             }

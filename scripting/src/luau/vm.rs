@@ -176,9 +176,9 @@ impl Vm {
 
     /// Makes a parked tasklet runnable, last in the run queue; false if it isn't parked (any more)
     /// in the wait that `parking` names.
+    #[inline]
     pub fn wake(&self, tasklet: TaskletId, parking: u32) -> bool {
-        let scheduler = self.machine.scheduler();
-        scheduler.tasklets.get(tasklet).is_some_and(|t| t.parkings == parking) && scheduler.wake(tasklet)
+        self.machine.scheduler().wake(tasklet, parking)
     }
 
     /// A tasklet still is in this wait.

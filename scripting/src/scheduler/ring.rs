@@ -9,6 +9,7 @@ use super::tasklet::{Place, TaskletId};
 
 impl Scheduler {
     /// Puts a floating tasklet just before the head, that is last.
+    #[inline]
     pub(super) fn append(&mut self, id: TaskletId) {
         if self.current == TaskletId::default() {
             let tasklet = &mut self.tasklets[id];
@@ -40,6 +41,7 @@ impl Scheduler {
     }
 
     /// Puts a floating tasklet between `successor` and the one before it.
+    #[inline]
     pub(super) fn insert_before(&mut self, successor: TaskletId, id: TaskletId) {
         let predecessor = std::mem::replace(&mut self.tasklets[successor].prev, id);
         self.tasklets[predecessor].next = id;
@@ -52,13 +54,20 @@ impl Scheduler {
     }
 
     /// Takes a member out; if it was the head, its successor becomes the head.
+    #[inline]
     pub(super) fn unqueue(&mut self, id: TaskletId) {
+        self.leave_queue(id, Place::Floating);
+    }
+
+    /// As [`unqueue`](Self::unqueue); the member is in `place` from then on.
+    #[inline]
+    pub(super) fn leave_queue(&mut self, id: TaskletId, place: Place) {
         let tasklet = &mut self.tasklets[id];
         debug_assert_eq!(tasklet.place, Place::Queue);
         let (prev, next) = (tasklet.prev, tasklet.next);
         tasklet.prev = TaskletId::default();
         tasklet.next = TaskletId::default();
-        tasklet.place = Place::Floating;
+        tasklet.place = place;
         self.queued -= 1;
         if next == id {
             self.current = TaskletId::default();

@@ -35,6 +35,7 @@ impl Meeting {
 
 impl Scheduler {
     /// Makes `next` the head of the run queue, wherever it was; null means that nobody is left.
+    #[inline]
     pub(crate) fn switch(&mut self, prev: TaskletId, next: TaskletId) -> Result<Turn, ErrorKind> {
         if next == TaskletId::default() {
             return self.nobody_left(prev);
@@ -79,6 +80,7 @@ impl Scheduler {
     }
 
     /// To the end of the queue; the next one runs (`semantics.md` 3.1).
+    #[inline]
     pub(crate) fn schedule(&mut self) -> Result<Turn, ErrorKind> {
         let me = self.current;
         self.switch(me, self.tasklets[me].next)
@@ -92,6 +94,7 @@ impl Scheduler {
     }
 
     /// Waits for something outside the scheduler: [`wake`](Self::wake) ends it.
+    #[inline]
     pub(crate) fn park(&mut self) -> Result<Turn, ErrorKind> {
         let me = self.current;
         let tasklet = &mut self.tasklets[me];
@@ -99,17 +102,23 @@ impl Scheduler {
             return Err(ErrorKind::BlockTrap);
         }
         tasklet.parkings = tasklet.parkings.wrapping_add(1);
-        self.unqueue(me);
-        self.tasklets[me].place = Place::Parked;
+        self.leave_queue(me, Place::Parked);
         self.parked += 1;
+        if self.current != TaskletId::default() && self.switch_trap == 0 && !self.limited {
+            // What `switch` would come to.
+            return Ok(Turn::Switch);
+        }
         self.switch(me, self.current).inspect_err(|_| self.stay(me))
     }
 
-    /// Makes a parked tasklet runnable, last; false if it isn't parked any more.
-    pub(crate) fn wake(&mut self, id: TaskletId) -> bool {
-        match self.tasklets.get(id) {
-            Some(tasklet) if tasklet.place == Place::Parked => {
-                self.unlink(id);
+    /// Makes a parked tasklet runnable, last; false if it isn't parked any more in the wait with this
+    /// number.
+    #[inline]
+    pub(crate) fn wake(&mut self, id: TaskletId, parking: u32) -> bool {
+        match self.tasklets.get_mut(id) {
+            Some(tasklet) if tasklet.place == Place::Parked && tasklet.parkings == parking => {
+                tasklet.place = Place::Floating;
+                self.parked -= 1;
                 self.append(id);
                 true
             }

@@ -105,8 +105,6 @@ pub(crate) struct Details {
     /// Functions given to `defer`, a table.
     pub defers: Option<Anchor>,
     pub deferred: u32,
-    /// Fields that scripts have set on the handle, a table.
-    pub fields: Option<Anchor>,
     /// Where it was created.
     pub callsite: Option<Box<str>>,
 }

@@ -3,7 +3,10 @@
 use super::super::ffi::*;
 use super::super::machine::{Dropped, Machine};
 use super::super::value::{push_str, raise};
-use super::{check_bool, check_can_switch, check_int, check_running, refuse, set_function, wrong_type};
+use super::{
+    call_without_suspending, check_bool, check_can_switch, check_int, check_running, refuse, set_function,
+    wrong_type,
+};
 use crate::scheduler::{Channel, ChannelId, Direction, Error, ErrorKind, Slot, Turn, number};
 use std::ffi::{CStr, c_int, c_void};
 
@@ -287,8 +290,7 @@ unsafe fn announce(L: *mut lua_State, machine: &Machine, channel: ChannelId, dir
         let Some(callback) = machine.channel_callback.get() else { return };
         let blocks = !machine.scheduler().channels[channel].has_partner(direction);
         luaL_checkstack(L, 6, std::ptr::null());
-        // A function with a continuation, which calls this, would let the callback yield; one without won't.
-        lua_pushcfunctiond(L, call_callback, c"channel callback".as_ptr());
+        lua_pushcfunctiond(L, call_without_suspending, c"channel callback".as_ptr());
         machine.anchors().push(callback, L);
         lua_pushvalue(L, 1);
         machine.push_tasklet(L, machine.scheduler().current);
@@ -302,15 +304,6 @@ unsafe fn announce(L: *mut lua_State, machine: &Machine, channel: ChannelId, dir
             tracing::warn!("the channel callback failed: {}", super::super::value::describe(L, -1));
             lua_settop(L, -2);
         }
-    }
-}
-
-/// Calls its first argument with the others.
-unsafe extern "C-unwind" fn call_callback(L: *mut lua_State) -> c_int {
-    // SAFETY: a C function called by `announce`.
-    unsafe {
-        lua_call(L, lua_gettop(L) - 1, 0);
-        0
     }
 }
 

@@ -1,6 +1,7 @@
 //! What scripts see: `scheduler`, tasklets, channels, and the protected calls.
 
 mod channel;
+mod debug;
 mod protected;
 mod scheduler;
 mod tasklet;
@@ -22,6 +23,7 @@ pub(super) unsafe fn install(L: *mut lua_State) -> Result<(), Error> {
         tasklet::install(L, machine)?;
         channel::install(L, machine)?;
         protected::install(L);
+        debug::install(L);
         // With these a script could reach the globals of another one's functions, and of whatever
         // runs next on the same coroutine.
         for name in [c"getfenv", c"setfenv", c"loadstring"] {
@@ -152,6 +154,17 @@ unsafe fn deadlock_text(L: *mut lua_State, verb: &str, whom: TaskletId) -> Strin
         text += &format!(" ({})", waiting.join("; "));
     }
     text
+}
+
+/// Calls its first argument with the others. Unlike a C function with a continuation, it keeps what it
+/// calls from suspending.
+unsafe extern "C-unwind" fn call_without_suspending(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the VM with a function.
+    unsafe {
+        luaL_checkany(L, 1);
+        lua_call(L, lua_gettop(L) - 1, 0);
+        0
+    }
 }
 
 /// Makes room for `n` values on a coroutine's stack, and for an error above them; raises in `L`, and

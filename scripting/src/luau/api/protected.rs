@@ -88,6 +88,7 @@ unsafe extern "C-unwind" fn xpcall(L: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn handle(L: *mut lua_State) -> c_int {
     // SAFETY: called by the VM with the error.
     unsafe {
+        luaL_checkany(L, 1);
         if !Machine::of(L).is_final(L, 1) {
             lua_pushvalue(L, lua_upvalueindex(1));
             lua_insert(L, 1);

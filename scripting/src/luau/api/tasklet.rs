@@ -3,7 +3,10 @@
 use super::super::ffi::*;
 use super::super::machine::{Dropped, Machine};
 use super::super::value::{push_str, raise, to_bytes};
-use super::{check_bool, check_can_switch, check_room, end_turn, refuse, set_function, wrong_type};
+use super::{
+    call_without_suspending, check_bool, check_can_switch, check_room, end_turn, refuse, set_function,
+    wrong_type,
+};
 use crate::scheduler::{Error, ErrorKind, Life, Place, Slot, TaskletId, number};
 use std::ffi::{CStr, c_int, c_void};
 
@@ -230,12 +233,11 @@ unsafe fn call_field(L: *mut lua_State) -> c_int {
     // SAFETY: called from `namecall`, which has a continuation. A mark goes below the function, to
     // tell the continuation that what is above it are results.
     unsafe {
-        let id = check(L, 1, "call");
-        let machine = Machine::of(L);
-        let fields = machine.scheduler().tasklets[id].details.as_ref().and_then(|d| d.fields);
-        let Some(fields) = fields else { super::no_method(L, "tasklet", &METHODS) };
+        check(L, 1, "call");
         luaL_checkstack(L, 3, std::ptr::null());
-        machine.anchors().push(fields, L);
+        if !push_fields(L) {
+            super::no_method(L, "tasklet", &METHODS);
+        }
         lua_rawgetfield(L, -1, lua_namecallatom(L, std::ptr::null_mut()));
         lua_remove(L, -2);
         if lua_type(L, -1) != LUA_TFUNCTION {
@@ -347,6 +349,8 @@ impl Machine {
         unsafe {
             let details = self.scheduler().tasklets[id].details.as_mut();
             let deferred = details.map_or(0, |details| std::mem::take(&mut details.deferred));
+            luaL_checkstack(L, 5, std::ptr::null());
+            lua_pushcfunctiond(L, call_without_suspending, c"bind".as_ptr());
             match self.scheduler().tasklets[id].details.as_ref().and_then(|details| details.defers) {
                 Some(table) => self.anchors().push(table, L),
                 None => lua_pushnil(L),
@@ -357,12 +361,13 @@ impl Machine {
                 self.anchors().release(handle);
             }
             for index in (1..=deferred as c_int).rev() {
-                lua_rawgeti_(L, -1, index);
-                if lua_pcall(L, 0, 0, 0) != LUA_OK {
+                lua_pushvalue(L, -2);
+                lua_rawgeti_(L, -2, index);
+                if lua_pcall(L, 1, 0, 0) != LUA_OK {
                     lua_settop(L, -2);
                 }
             }
-            lua_settop(L, -2);
+            lua_settop(L, -3);
         }
     }
 }
@@ -591,8 +596,7 @@ unsafe extern "C-unwind" fn index(L: *mut lua_State) -> c_int {
                 if lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL {
                     return 1;
                 }
-                if let Some(fields) = tasklet.details.as_ref().and_then(|d| d.fields) {
-                    machine.anchors().push(fields, L);
+                if push_fields(L) {
                     lua_pushvalue(L, 2);
                     lua_rawget(L, -2);
                 }
@@ -650,14 +654,14 @@ unsafe extern "C-unwind" fn newindex(L: *mut lua_State) -> c_int {
             Some(field) => {
                 raise(L, ErrorKind::Type, format!("the field '{field}' of a tasklet can't be set"))
             }
-            None => set_field(L, machine, id),
+            None => set_field(L, machine),
         }
         0
     }
 }
 
 /// Sets a field of the script's own: the key is at index 2, the value at 3.
-unsafe fn set_field(L: *mut lua_State, machine: &Machine, id: TaskletId) {
+unsafe fn set_field(L: *mut lua_State, machine: &Machine) {
     // SAFETY: called from a C function.
     unsafe {
         machine.anchors().push(machine.constants.tasklet_methods, L);
@@ -665,16 +669,52 @@ unsafe fn set_field(L: *mut lua_State, machine: &Machine, id: TaskletId) {
         if lua_rawget(L, -2) != LUA_TNIL {
             raise(L, ErrorKind::Type, "a method of a tasklet can't be set");
         }
-        if machine.scheduler().tasklets[id].details_mut().fields.is_none() {
-            lua_createtable(L, 0, 1);
-            let anchor = machine.anchors().keep(L, -1);
-            machine.scheduler().tasklets[id].details_mut().fields = Some(anchor);
+        if !push_fields(L) {
+            make_fields(L);
         }
-        if let Some(fields) = machine.scheduler().tasklets[id].details_mut().fields {
-            machine.anchors().push(fields, L);
-            lua_pushvalue(L, 2);
-            lua_pushvalue(L, 3);
-            lua_settable(L, -3);
+        lua_pushvalue(L, 2);
+        lua_pushvalue(L, 3);
+        lua_settable(L, -3);
+    }
+}
+
+/// Where a handle with fields of a script's own has them: in a metatable of its own. So the fields
+/// belong to the handle, and a field that leads back to it keeps nothing alive.
+const FIELDS_KEY: &CStr = c"fields";
+
+/// Pushes the fields of the handle at index 1; false, and nothing, if it has none. `[-0, +(0|1)]`
+unsafe fn push_fields(L: *mut lua_State) -> bool {
+    // SAFETY: called from a C function with a handle, which has a metatable.
+    unsafe {
+        lua_getmetatable(L, 1);
+        let found = lua_rawgetfield(L, -1, FIELDS_KEY.as_ptr()) == LUA_TTABLE;
+        if found {
+            lua_remove(L, -2);
+        } else {
+            lua_settop(L, -3);
         }
+        found
+    }
+}
+
+/// Gives the handle at index 1 fields, and pushes them. `[-0, +1]`
+unsafe fn make_fields(L: *mut lua_State) {
+    // SAFETY: called from a C function with a handle; its new metatable is a copy of the common one.
+    unsafe {
+        luaL_checkstack(L, 6, std::ptr::null());
+        lua_createtable(L, 0, 1);
+        lua_createtable(L, 0, 10);
+        lua_getmetatable(L, 1);
+        lua_pushnil(L);
+        while lua_next(L, -2) != 0 {
+            lua_pushvalue(L, -2);
+            lua_insert(L, -2);
+            lua_rawset(L, -5);
+        }
+        lua_settop(L, -2);
+        lua_pushvalue(L, -2);
+        lua_rawsetfield(L, -2, FIELDS_KEY.as_ptr());
+        lua_setreadonly(L, -1, 1);
+        lua_setmetatable(L, 1);
     }
 }
