@@ -529,7 +529,8 @@ fn killers_that_are_killed_by_their_victims_end() {
 fn long_names_and_texts_do_no_harm() {
     run(r##"
         local t = tasklet(function() error(string.rep("long ", 100000)) end)
-        t.name = string.rep("name", 100000)
+        t.name = string.rep("name", 250)
+        refused("type", { "at most 1000 bytes" }, function() t.name = string.rep("name", 251) end)
         t()
         eq(pcall(scheduler.run), false)
         t.name = "with a \0 zero and \xff no text"

@@ -506,6 +506,26 @@ fn handles_that_are_dropped_take_their_records_with_them() {
 }
 
 #[test]
+fn handles_that_are_made_and_dropped_within_one_slice_are_forgotten_in_it() {
+    let vm = vm();
+    let f = load(
+        &vm,
+        r##"
+        for _ = 1, 200000 do
+            channel()
+            tasklet()
+        end
+        note("made")
+        scheduler.schedule_remove()
+        "##,
+    );
+    vm.spawn(&f, (), Default::default()).expect("a tasklet can be made");
+    vm.run_ready(|| true);
+    assert_eq!(notes(&vm), "made");
+    assert!(vm.stats().tasklets < 100_000, "{}", vm.stats().tasklets);
+}
+
+#[test]
 fn a_paused_tasklet_without_a_handle_lives_on_until_its_owner_ends() {
     let vm = vm();
     let owner = vm.new_owner();

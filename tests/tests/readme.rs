@@ -65,3 +65,31 @@ fn the_readme_names_the_two_commands_and_ci_runs_the_second() {
     let ci = std::fs::read_to_string(root().join(".ci/run")).expect("what CI runs");
     assert!(ci.contains("cargo test --workspace"));
 }
+
+#[test]
+fn the_function_in_the_readme_compiles_and_works() {
+    use bevy_ecs::prelude::*;
+    use bluetick::ecs::Handle;
+    use bluetick::{Library, Script, ScriptHost};
+    use bluetick_tests::Health;
+
+    let script = "local M = {} function M.run(self) self.state.now = world:heal(self, 2) world:heal(world:spawn {}, 1) end return M";
+    let builder =
+        ScriptHost::builder().function("heal", |world: &mut World, (patient, amount): (Handle, f32)| {
+            let mut health = world.get_mut::<Health>(patient.0).ok_or("nobody to heal")?;
+            health.current += amount;
+            Ok::<f32, &str>(health.current)
+        });
+    let mut world = World::new();
+    let library = Library::in_memory([("it", script)]);
+    let mut host = builder.library(library).component::<Health>().build(&mut world).expect("a host");
+    let it = world.spawn((Health { current: 3.0, max: 10.0 }, Script::new("it"))).id();
+    let report = host.tick(&mut world, 0.1);
+    assert_eq!(host.state(it).expect("its state").get::<f32>("now").ok(), Some(5.0));
+    assert!(report.failures[0].message.contains("nobody to heal"), "{report:?}");
+
+    // However the formatter breaks the lines.
+    let plain = |text: &str| text.split_whitespace().collect::<String>().replace(",)", ")");
+    let shown = blocks("rust").into_iter().find(|block| block.contains("\"heal\"")).expect("the block");
+    assert!(plain(include_str!("readme.rs")).contains(&plain(&shown)), "the README shows something else");
+}

@@ -8,6 +8,9 @@ use crate::scheduler::{Error, ErrorKind, Life, OwnerId, Slot, TaskletId};
 use std::ffi::{CStr, c_char, c_int};
 use std::fmt::Write;
 
+/// Freed handles whose records wait to be forgotten, at which that is not left for the end of the slice.
+const MANY_DROPPED: usize = 1000;
+
 /// Bodies of ended tasklets that are kept for later ones.
 const SPARE_BODIES: usize = 1024;
 
@@ -38,6 +41,11 @@ impl Machine {
             let next = scheduler.current;
             if next == scheduler.main && scheduler.tasklets[next].thread.is_null() {
                 self.running.set(next);
+                // A script may have ended the frame from inside of a run with a limit.
+                if std::mem::take(&mut scheduler.limited) {
+                    // SAFETY: the VM is alive.
+                    unsafe { super::interrupt::disarm(self.helper) };
+                }
                 scheduler.leave_run(next);
                 return;
             }
@@ -379,9 +387,18 @@ impl Machine {
         }
     }
 
+    /// Tidies up within a slice too if there is much to do: a script may make and drop handles for
+    /// long without ever giving up its turn.
+    pub(super) fn tidy_at_times(&self) {
+        if self.dropped.borrow().len() >= MANY_DROPPED {
+            self.tidy();
+        }
+    }
+
     /// Forgets the records of handles that the collector has freed.
     pub(super) fn tidy(&self) {
-        while let Some(dropped) = self.dropped.borrow_mut().pop() {
+        loop {
+            let Some(dropped) = self.dropped.borrow_mut().pop() else { return };
             match dropped {
                 Dropped::Channel(id) => {
                     let buffer = self.scheduler().channels.remove(id).and_then(|channel| channel.buffer);

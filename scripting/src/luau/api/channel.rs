@@ -87,6 +87,7 @@ impl Machine {
     pub(crate) unsafe fn push_new_channel(&self, L: *mut lua_State) -> ChannelId {
         // SAFETY: the type was installed with the machine.
         unsafe {
+            self.tidy_at_times();
             let data = lua_newuserdatataggedwithmetatable(L, size_of::<ChannelId>(), self.channel_tag);
             let id = self.scheduler().channels.insert(Channel::new());
             data.cast::<ChannelId>().write(id);

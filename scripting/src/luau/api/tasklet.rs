@@ -165,6 +165,7 @@ pub(super) unsafe extern "C-unwind" fn new(L: *mut lua_State) -> c_int {
             wrong_type(L, 1, "tasklet", "a function or nothing");
         }
         let machine = Machine::of(L);
+        machine.tidy_at_times();
         // The handle comes first: without memory for it, nothing has been made.
         let data = machine.push_new_handle(L);
         let scheduler = machine.scheduler();
@@ -646,6 +647,10 @@ unsafe extern "C-unwind" fn newindex(L: *mut lua_State) -> c_int {
             Some("name") => {
                 let name = match (lua_type(L, 3), to_bytes(L, 3)) {
                     (LUA_TNIL, _) => None,
+                    // Names are kept outside of the VM, whose limit on memory does not count them.
+                    (_, Some(text)) if text.len() > MAX_NAME => {
+                        wrong_type(L, 3, "name", "at most 1000 bytes")
+                    }
                     (_, Some(text)) => Some(String::from_utf8_lossy(text).into_owned().into_boxed_str()),
                     _ => wrong_type(L, 3, "name", "a string or nil"),
                 };
@@ -677,6 +682,9 @@ unsafe fn set_field(L: *mut lua_State, machine: &Machine) {
         lua_settable(L, -3);
     }
 }
+
+/// Bytes in the name of a tasklet.
+const MAX_NAME: usize = 1000;
 
 /// Where a handle with fields of a script's own has them: in a metatable of its own. So the fields
 /// belong to the handle, and a field that leads back to it keeps nothing alive.
