@@ -75,6 +75,57 @@ fn blocking_works_three_coroutines_deep() {
 }
 
 #[test]
+fn coroutines_can_be_blocked_at_any_depth_and_killed_there() {
+    run(r##"
+        local c = channel()
+        -- Deeper than C calls may be nested: each level blocks before it makes the next one.
+        local function deep(n)
+            c:receive()
+            if n == 0 then return "bottom" end
+            return coroutine.wrap(deep)(n - 1)
+        end
+        local result
+        local t = tasklet(function() result = deep(2000) end)()
+        for _ = 0, 2000 do c:send() end
+        scheduler.run()
+        eq(result, "bottom")
+        t:bind(function() deep(2000) end)()
+        for _ = 0, 1000 do c:send() end
+        scheduler.run()
+        eq(t.blocked, true)
+        t:kill()
+        eq(t.alive, false)
+        t:bind(function() deep(2000) end)()
+        for _ = 0, 1000 do c:send() end
+        scheduler.run()
+        local ok, err = pcall(t.throw, t, "thrown")
+        eq(string.match(err, "thrown$"), "thrown")
+        eq(c.balance, 0)
+    "##);
+}
+
+#[test]
+fn a_handler_of_xpcall_can_not_block() {
+    run(r##"
+        local c = channel()
+        local function wait() c:receive() return "waited" end
+        local ok, err = xpcall(error, wait, "x")
+        eq(ok, false)
+        eq(err, "error in error handling")
+        tasklet(function()
+            local ok, err = xpcall(function() scheduler.schedule() error("x") end, wait)
+            note(tostring(ok), err)
+            ok, err = xpcall(c.receive, function() scheduler.getcurrent():kill() end, c)
+            note(tostring(ok), err)
+        end)()
+        scheduler.run()
+        c.queue:throw("y")
+        eq(notes(), "false:error in error handling false:error in error handling")
+        eq(c.balance, 0)
+    "##);
+}
+
+#[test]
 fn an_error_thrown_at_the_innermost_point_passes_every_level() {
     run(r##"
         local c = channel()

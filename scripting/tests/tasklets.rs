@@ -501,6 +501,32 @@ fn a_stopped_tasklet_gets_an_error_where_it_was_stopped() {
 }
 
 #[test]
+fn a_stopped_tasklet_can_be_bound_to_something_else() {
+    run(r##"
+        local t = tasklet(function()
+            scheduler.defer(function() note("deferred") end)
+            local x = { 1, 2, 3 }
+            for i, v in x do
+                while true do x[i] += 1 end
+            end
+        end)()
+        for _ = 1, 20 do
+            eq(scheduler.run(100), t)
+            t:bind(function(v) note(v) end, { "new" })
+            t:run()
+            eq(notes(), "deferred new")
+            t:bind(function()
+                scheduler.defer(function() note("deferred") end)
+                coroutine.wrap(function() while true do end end)()
+            end)()
+        end
+        eq(scheduler.run(100), t)
+        t:bind()
+        scheduler.run()
+    "##);
+}
+
+#[test]
 fn tempval_is_what_the_blocking_call_returns() {
     run(r##"
         local t = tasklet(function()
