@@ -603,16 +603,24 @@ fn a_hundred_thousand_lives_leave_nothing_behind() {
         game.host.vm().lua().gc_collect().unwrap();
         game.host.vm().memory()
     };
+    // How full the kept bodies and tables are differs a little between generations; what stayed of
+    // each life would add up.
+    let mut fullest = 0;
     for _ in 0..20 {
         generation(&mut game, 1000);
+        fullest = fullest.max(memory(&mut game));
     }
-    let before = memory(&mut game);
-    for _ in 0..100 {
+    for _ in 0..60 {
         generation(&mut game, 1000);
         assert_eq!(game.host.script_counts(), (0, 0));
     }
-    let after = memory(&mut game);
-    assert!(after < before + before / 4, "{before} bytes before, {after} after");
+    let mut emptiest = usize::MAX;
+    for _ in 0..20 {
+        generation(&mut game, 1000);
+        emptiest = emptiest.min(memory(&mut game));
+    }
+    let a_little = 80_000 * 8;
+    assert!(emptiest < fullest + a_little, "at first at most {fullest} bytes, at last at least {emptiest}");
     assert_eq!(game.host.vm().stats().tasklets, 0);
     let report = game.frame();
     assert_eq!((report.sleeping, report.yielding, report.left_over), (0, 0, 0));
