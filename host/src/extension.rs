@@ -32,7 +32,7 @@ impl EntityExtension for Extension {
         // SAFETY: there is room for a value. What may raise is done last, with nothing borrowed.
         unsafe {
             let result = self.push_field(L, entity, field);
-            if let Err(Error { kind, message }) = result {
+            if let Err(Error { kind, message, .. }) = result {
                 raise(L, kind, message);
             }
         }
@@ -43,7 +43,7 @@ impl EntityExtension for Extension {
         unsafe {
             match self.spawn(L, entity) {
                 Ok(()) => 0,
-                Err(Error { kind, message }) => raise(L, kind, message),
+                Err(Error { kind, message, .. }) => raise(L, kind, message),
             }
         }
     }

@@ -82,6 +82,7 @@
 #![allow(non_snake_case)] // `L` is what every text on the VM calls its state
 
 mod luau;
+mod native;
 mod reload;
 mod scheduler;
 
@@ -89,6 +90,7 @@ pub use luau::{
     Call, Ended, Failure, Kept, Loader, ModuleError, ModuleFault, ModuleText, Reply, SchedulerStats, Vm,
     VmConfig, Wait, excerpt,
 };
+pub use native::{Channel, IntoOutcome, Iter, RunLimit, Scheduler, Tasklet};
 pub use reload::{Difference, ReloadReport, ReloadedModule};
 pub use scheduler::{ChannelId, Error, ErrorKind, OwnerId, TaskletId};
 

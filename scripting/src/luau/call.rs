@@ -3,7 +3,7 @@
 use super::anchor::Anchor;
 use super::ffi::*;
 use super::machine::Machine;
-use super::value::{raise, to_bytes};
+use super::value::to_bytes;
 use super::vm::Vm;
 use crate::scheduler::{ChannelId, Error, ErrorKind, TaskletId, Turn};
 use mlua::{FromLua, Function, IntoLua, Value};
@@ -125,6 +125,12 @@ impl Call<'_> {
                 raw.pop::<T>()
             }
         })?)
+    }
+
+    /// The argument at `index` as the error that it is.
+    pub fn error(&self, index: c_int) -> Error {
+        // SAFETY: `L` is the state of the running call, which has room.
+        unsafe { self.machine.read_thrown(self.L, index) }
     }
 
     /// Pushes a result, to be counted in [`Reply::Pushed`]; an error when there are 16 already.
@@ -339,6 +345,11 @@ impl Vm {
         })
     }
 
+    /// Keeps a value alive for the machine.
+    pub(crate) fn anchor(&self, value: impl IntoLua) -> Result<Anchor, Error> {
+        self.keep(value).map(|Kept(anchor)| anchor)
+    }
+
     /// Keeps a value alive that can be pushed again fast.
     pub fn keep(&self, value: impl IntoLua) -> Result<Kept, Error> {
         let value = value.into_lua(self.lua())?;
@@ -390,14 +401,7 @@ unsafe extern "C-unwind" fn call_host(L: *mut lua_State) -> c_int {
         let mut call = Call { L, machine, pushed: 0, error: None };
         let results = match catch_unwind(AssertUnwindSafe(|| (function.f)(&mut call))) {
             Ok(results) => results,
-            Err(panic) => {
-                let text = panic
-                    .downcast_ref::<String>()
-                    .map(String::as_str)
-                    .or_else(|| panic.downcast_ref::<&str>().copied())
-                    .unwrap_or("no text");
-                call.fail(Error::wrong_type(format!("a function of the host has panicked: {text}")))
-            }
+            Err(panic) => call.fail(crate::native::panicked(&*panic)),
         };
         if machine.scheduler().current != head {
             if results == PARKED {
@@ -411,7 +415,7 @@ unsafe extern "C-unwind" fn call_host(L: *mut lua_State) -> c_int {
             call.fail(Error::wrong_type(text));
         }
         match call.error.take() {
-            Some(Error { kind, message }) => raise(L, kind, message),
+            Some(error) => machine.raise_error(L, error),
             None => results,
         }
     }
@@ -423,7 +427,7 @@ impl Machine {
     ///
     /// # Safety
     /// `L` is a live state below a protected call.
-    pub(super) unsafe fn post(&self, L: *mut lua_State, channel: ChannelId) {
+    pub(crate) unsafe fn post(&self, L: *mut lua_State, channel: ChannelId) {
         let scheduler = self.scheduler();
         let Some(queue) = scheduler.channels.get(channel) else { return };
         let Some(buffer) = &queue.buffer else { return };
@@ -462,7 +466,7 @@ impl Machine {
     ///
     /// # Safety
     /// As [`post`](Self::post).
-    pub(super) unsafe fn take_buffered(&self, L: *mut lua_State, channel: ChannelId) -> bool {
+    pub(crate) unsafe fn take_buffered(&self, L: *mut lua_State, channel: ChannelId) -> bool {
         let Some(buffer) = &mut self.scheduler().channels[channel].buffer else { return false };
         if buffer.len() == 0 {
             return false;

@@ -36,16 +36,34 @@ unsafe extern "C-unwind" fn on_tick(L: *mut lua_State, gc: c_int) {
         let me = machine.scheduler().current;
         // What may run out of memory comes before anything is changed.
         machine.push_tasklet(L, me);
-        machine.scheduler().stop_current();
-        let runner = machine.scheduler().current;
-        if machine.scheduler().tasklets[runner].slot != Slot::Error
-            && !machine.scheduler().tasklets[runner].thread.is_null()
-        {
-            machine.deliver(runner, L, -1, Slot::Value);
-        }
-        lua_settop(L, -2);
+        machine.stop_running(L);
         let _ = machine.suspend(L, me);
         machine.scheduler().tasklets[me].slot = Slot::Nothing;
+    }
+}
+
+impl Machine {
+    /// A limit has stopped the running tasklet, whose handle is on top of the stack: the `run` with the
+    /// limit returns it. `[-1, +0]`
+    ///
+    /// # Safety
+    /// `L` is a live state.
+    pub(crate) unsafe fn stop_running(&self, L: *mut lua_State) {
+        self.scheduler().stop_current();
+        let runner = self.scheduler().current;
+        // SAFETY: the runner is suspended in its `run`.
+        unsafe {
+            if self.scheduler().tasklets[runner].slot != Slot::Error {
+                self.deliver(runner, L, -1, Slot::Value);
+            }
+            lua_settop(L, -2);
+        }
+    }
+
+    /// Has the VM count ticks.
+    pub(crate) fn arm_ticks(&self) {
+        // SAFETY: the VM is alive as long as anything runs in it.
+        unsafe { arm(self.helper) }
     }
 }
 

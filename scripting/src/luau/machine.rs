@@ -11,7 +11,8 @@
 use super::anchor::{Anchor, Anchors};
 use super::ffi::*;
 use super::value;
-use crate::scheduler::{ChannelId, Error, ErrorKind, OwnerId, Scheduler, Slot, TaskletId};
+use crate::native::{Native, StackSlab};
+use crate::scheduler::{ChannelId, Error, ErrorKind, Frame, OwnerId, Scheduler, Slot, TaskletId};
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::HashMap;
 use std::ffi::{c_char, c_int, c_void};
@@ -43,8 +44,8 @@ pub struct Ended {
     pub failure: Option<Failure>,
 }
 
-/// What finalisers leave for the loop to tidy up.
-pub(super) enum Dropped {
+/// A handle of scripts or of Rust that is gone, which finalisers leave for the loop to tidy up.
+pub(crate) enum Dropped {
     Tasklet(TaskletId),
     Channel(ChannelId),
 }
@@ -72,7 +73,16 @@ pub(crate) struct Machine {
     /// Coroutines of the running tasklet that have resumed another one in this slice, outermost first.
     nest: UnsafeCell<Vec<*mut lua_State>>,
     /// A coroutine to call functions on that may not block: callbacks, handlers, deferred functions.
-    pub(super) helper: *mut lua_State,
+    pub(crate) helper: *mut lua_State,
+    /// A coroutine for values on their way between Rust and a tasklet; it runs no code.
+    pub(crate) scratch: *mut lua_State,
+    /// The Rust frame that runs; null while the loop's own stack is in use.
+    pub(crate) native: Cell<*mut Native>,
+    pub(crate) stacks: StackSlab,
+    /// A Rust function has suspended its caller to have a function of a script called: the tasklet goes on.
+    pub(crate) goes_on: Cell<bool>,
+    /// Marks errors of Rust code inside of error values.
+    pub(crate) source_tag: c_int,
     pub(super) constants: Constants,
     pub(super) tasklet_tag: c_int,
     pub(super) channel_tag: c_int,
@@ -80,21 +90,21 @@ pub(crate) struct Machine {
     pub(super) tasklet_atom: Cell<i16>,
     pub(super) channel_atom: Cell<i16>,
     /// The body of the running tasklet, its outermost coroutine; null between two slices.
-    pub(super) body: Cell<*mut lua_State>,
+    pub(crate) body: Cell<*mut lua_State>,
     /// The loop is at work, further out.
     pub(super) looping: Cell<bool>,
     /// Whose turn it is or was last; differs from the head of the queue between two slices.
-    pub(super) running: Cell<TaskletId>,
-    pub(super) error_handler: Cell<Option<Anchor>>,
-    pub(super) schedule_callback: Cell<Option<Anchor>>,
-    pub(super) channel_callback: Cell<Option<Anchor>>,
-    pub(super) dropped: RefCell<Vec<Dropped>>,
+    pub(crate) running: Cell<TaskletId>,
+    pub(crate) error_handler: Cell<Option<Anchor>>,
+    pub(crate) schedule_callback: Cell<Option<Anchor>>,
+    pub(crate) channel_callback: Cell<Option<Anchor>>,
+    pub(crate) dropped: RefCell<Vec<Dropped>>,
     /// The handle of a tasklet that has just ended, until the schedule callback has heard of it.
     pub(super) farewell: Cell<Option<(TaskletId, Anchor)>>,
     /// Bodies of ended tasklets, ready for the next.
     pub(super) spare: RefCell<Vec<(*mut lua_State, Anchor)>>,
     /// Errors that leave a tasklet go here instead of to main, if the host wants them.
-    pub(super) host_takes_errors: Cell<bool>,
+    pub(crate) host_takes_errors: Cell<bool>,
     /// Watched tasklets that have ended.
     pub(super) ended: RefCell<Vec<Ended>>,
     /// An error that reached a main tasklet without a body.
@@ -121,7 +131,9 @@ impl Machine {
             let mut anchors = Anchors::new(L);
             let helper = lua_newthread(L);
             lua_ref(L, -1);
-            lua_settop(L, -2);
+            let scratch = lua_newthread(L);
+            lua_ref(L, -1);
+            lua_settop(L, -3);
             let mut constant = |kind, message| {
                 value::push_error(L, kind, message);
                 let kept = (anchors.keep(L, -1), lua_topointer(L, -1));
@@ -140,11 +152,19 @@ impl Machine {
             let tasklet_methods = anchors.keep(L, -1);
             let channel_methods = anchors.keep(L, -1);
             lua_settop(L, -2);
+            let mut scheduler = Scheduler::new();
+            let main = scheduler.main;
+            scheduler.tasklets[main].native = Native::without_stack();
             Rc::new(Self {
-                scheduler: UnsafeCell::new(Scheduler::new()),
+                scheduler: UnsafeCell::new(scheduler),
                 anchors: UnsafeCell::new(anchors),
                 nest: UnsafeCell::default(),
                 helper,
+                scratch,
+                native: Cell::new(std::ptr::null_mut()),
+                stacks: StackSlab::default(),
+                goes_on: Cell::new(false),
+                source_tag: FIRST_TAG + 2,
                 constants: Constants {
                     exit,
                     exit_pointer,
@@ -173,13 +193,14 @@ impl Machine {
                 host_error: RefCell::default(),
                 vm: Cell::new(std::ptr::null()),
                 atoms: RefCell::default(),
-                next_tag: Cell::new(FIRST_TAG + 2),
+                next_tag: Cell::new(FIRST_TAG + 3),
             })
         };
         // SAFETY: an `Rc`'s contents don't move, and the caller keeps them as long as the VM lives.
         unsafe {
             lua_setthreaddata(lua_mainthread(L), (&raw const *machine).cast_mut().cast());
             (*lua_callbacks(L)).useratom = Some(atom_of);
+            machine.install_source(L);
         }
         machine.running.set(machine.scheduler().main);
         machine
@@ -195,6 +216,14 @@ impl Machine {
         unsafe { &*lua_getthreaddata(lua_mainthread(L)).cast::<Self>() }
     }
 
+    /// The machine of mlua's handle of the VM.
+    pub(crate) fn of_lua(lua: &mlua::Lua) -> mlua::Result<Rc<Self>> {
+        let machine = lua.app_data_ref::<Rc<Self>>();
+        machine.map(|machine| machine.clone()).ok_or_else(|| {
+            mlua::Error::runtime("this VM has no scheduler; it has to be made with bluetick_scripting::Vm")
+        })
+    }
+
     /// The queues. See the rule at the top of the file.
     #[inline]
     #[allow(clippy::mut_from_ref)]
@@ -206,7 +235,7 @@ impl Machine {
     /// The shelf. See the rule at the top of the file.
     #[inline]
     #[allow(clippy::mut_from_ref)]
-    pub(super) fn anchors(&self) -> &mut Anchors {
+    pub(crate) fn anchors(&self) -> &mut Anchors {
         // SAFETY: as `scheduler`; finalisers don't touch the shelf.
         unsafe { &mut *self.anchors.get() }
     }
@@ -220,12 +249,12 @@ impl Machine {
     }
 
     /// The loop is at work: whoever asks was called by a script, or by the loop itself.
-    pub(super) fn is_looping(&self) -> bool {
+    pub(crate) fn is_looping(&self) -> bool {
         self.looping.get()
     }
 
     /// The VM, for what is done with mlua; `None` when the host has let it go.
-    pub(super) fn vm(&self) -> Option<&super::vm::Vm> {
+    pub(crate) fn vm(&self) -> Option<&super::vm::Vm> {
         // SAFETY: a VM sets this to itself, and to null when it is dropped.
         unsafe { self.vm.get().as_ref() }
     }
@@ -247,7 +276,7 @@ impl Machine {
     ///
     /// # Safety
     /// `L` is a live state with a value at `index`.
-    pub(super) unsafe fn is_final(&self, L: *mut lua_State, index: c_int) -> bool {
+    pub(crate) unsafe fn is_final(&self, L: *mut lua_State, index: c_int) -> bool {
         // SAFETY: reads a pointer only.
         unsafe { lua_topointer(L, index) == self.constants.exit_pointer }
     }
@@ -267,7 +296,7 @@ impl Machine {
     ///
     /// # Safety
     /// `L` is a live state with an error on top, in a C function or with no coroutine running.
-    pub(super) unsafe fn name_memory(&self, L: *mut lua_State, status: c_int) {
+    pub(crate) unsafe fn name_memory(&self, L: *mut lua_State, status: c_int) {
         // SAFETY: the value takes the place of the text. The collector neither allocates nor raises.
         unsafe {
             if self.is_memory(L, status) {
@@ -282,7 +311,7 @@ impl Machine {
     ///
     /// # Safety
     /// As [`is_final`](Self::is_final).
-    pub(super) unsafe fn is_stop(&self, L: *mut lua_State, index: c_int) -> bool {
+    pub(crate) unsafe fn is_stop(&self, L: *mut lua_State, index: c_int) -> bool {
         // SAFETY: reads a pointer only.
         unsafe { lua_topointer(L, index) == self.constants.stop_pointer }
     }
@@ -292,9 +321,19 @@ impl Machine {
     ///
     /// # Safety
     /// `L` is a live state below a protected call; the tasklet has a coroutine.
-    pub(super) unsafe fn deliver(&self, id: TaskletId, L: *mut lua_State, index: c_int, slot: Slot) {
+    pub(crate) unsafe fn deliver(&self, id: TaskletId, L: *mut lua_State, index: c_int, slot: Slot) {
         let tasklet = &mut self.scheduler().tasklets[id];
         let thread = tasklet.thread;
+        if thread.is_null() {
+            // SAFETY: the caller's; the innermost frame is Rust's.
+            unsafe {
+                match slot {
+                    Slot::Error => self.deliver_error(id, self.read_thrown(L, index)),
+                    Slot::Value | Slot::Nothing => self.deliver_value(id, L, index),
+                }
+            }
+            return;
+        }
         // SAFETY: a suspended coroutine holds its slot on top of its stack, which `suspend` gave
         // room to; one that never ran holds its arguments there, and an error goes above them.
         unsafe {
@@ -316,23 +355,63 @@ impl Machine {
     /// # Safety
     /// Called last in a C function, after [`can_block`](Self::can_block).
     pub(super) unsafe fn suspend(&self, L: *mut lua_State, id: TaskletId) -> c_int {
-        let nest = self.nest();
         let tasklet = &mut self.scheduler().tasklets[id];
         tasklet.thread = L;
         tasklet.slot = Slot::Value;
-        if !nest.is_empty() {
-            tasklet.flags.nested = true;
-            tasklet.details_mut().outer.append(nest);
+        if !self.nest().is_empty() {
+            self.outward(id, L);
         }
         // SAFETY: the VM was asked before whether it can suspend here.
         unsafe { lua_break(L) }
+    }
+
+    /// The coroutines that the running tasklet's script has resumed, and that wait for `L`, become
+    /// frames.
+    pub(crate) fn outward(&self, id: TaskletId, L: *mut lua_State) {
+        let tasklet = &mut self.scheduler().tasklets[id];
+        debug_assert!(self.nest().last() != Some(&L));
+        tasklet.flags.nested = true;
+        tasklet.details_mut().outer.extend(self.nest().drain(..).map(Frame::Luau));
+    }
+
+    /// Pushes an error value that is always there. `[-0, +1]`
+    ///
+    /// # Safety
+    /// `L` is a live state of the machine's VM with room for a value.
+    pub(crate) unsafe fn push_constant(&self, L: *mut lua_State, kind: ErrorKind) {
+        let constant = match kind {
+            ErrorKind::Exit => self.constants.exit,
+            ErrorKind::Stop => self.constants.stop,
+            _ => self.constants.memory,
+        };
+        // SAFETY: the caller's.
+        unsafe { self.anchors().push(constant, L) }
+    }
+
+    /// Raises an error of Rust code in a C function: with the caller's place in its text, unless it is a
+    /// value that has its own.
+    ///
+    /// # Safety
+    /// Called last in a C function; nothing but the error has to be dropped in its frames.
+    pub(crate) unsafe fn raise_error(&self, L: *mut lua_State, error: Error) -> ! {
+        // SAFETY: the caller's; the error is dropped before anything unwinds, but for want of memory.
+        unsafe {
+            if error.thrown().is_none() && !matches!(error.kind, ErrorKind::Exit | ErrorKind::Stop) {
+                let Error { kind, message, .. } = error;
+                value::raise(L, kind, message)
+            }
+            luaL_checkstack(L, 5, std::ptr::null());
+            self.push_thrown(L, &error);
+            drop(error);
+            lua_error(L)
+        }
     }
 
     /// The VM can suspend the running tasklet at this place, out through all its coroutines.
     ///
     /// # Safety
     /// `L` is the state of the calling C function.
-    pub(super) unsafe fn can_block(&self, L: *mut lua_State) -> bool {
+    pub(crate) unsafe fn can_block(&self, L: *mut lua_State) -> bool {
         // SAFETY: reads counters of live coroutines.
         unsafe { lua_isyieldable(L) != 0 && self.nest().iter().all(|&outer| lua_isyieldable(outer) != 0) }
     }

@@ -14,6 +14,7 @@ mod vm;
 
 pub(crate) use anchor::Anchor;
 pub use call::{Call, Kept, Reply, Wait};
+pub(crate) use machine::{Dropped, Machine, protect};
 pub use machine::{Ended, Failure};
 pub(crate) use module::Staged;
 pub use module::{Loader, ModuleError, ModuleFault, ModuleText, excerpt};

@@ -4,7 +4,10 @@ use super::anchor::Anchor;
 use super::ffi::*;
 use super::machine::{Dropped, Ended, Failure, Machine, protect};
 use super::value::describe;
-use crate::scheduler::{Error, ErrorKind, Life, OwnerId, Slot, TaskletId};
+use crate::native::{Native, Step};
+use crate::scheduler::{
+    ChannelId, Deferred, Error, ErrorKind, Frame, Life, OwnerId, Slot, Tasklet, TaskletId,
+};
 use std::ffi::{CStr, c_char, c_int};
 use std::fmt::Write;
 
@@ -13,6 +16,13 @@ const MANY_DROPPED: usize = 1000;
 
 /// Bodies of ended tasklets that are kept for later ones.
 const SPARE_BODIES: usize = 1024;
+
+/// What the innermost frame has come to.
+enum Stop {
+    /// The status of a Luau coroutine.
+    Luau(c_int),
+    Native(Step),
+}
 
 impl Machine {
     /// Runs slices until the main tasklet is the head of the queue and has no body to resume, or
@@ -41,12 +51,16 @@ impl Machine {
             let next = scheduler.current;
             if next == scheduler.main && scheduler.tasklets[next].thread.is_null() {
                 self.running.set(next);
-                // A script may have ended the frame from inside of a run with a limit.
-                if std::mem::take(&mut scheduler.limited) {
-                    // SAFETY: the VM is alive.
-                    unsafe { super::interrupt::disarm(self.helper) };
+                let main = &mut scheduler.tasklets[next];
+                main.switches = main.switches.wrapping_add(1);
+                if main.flags.running {
+                    // A script may have ended the frame from inside of a run with a limit.
+                    if std::mem::take(&mut scheduler.limited) {
+                        // SAFETY: the VM is alive.
+                        unsafe { super::interrupt::disarm(self.helper) };
+                    }
+                    scheduler.leave_run(next);
                 }
-                scheduler.leave_run(next);
                 return;
             }
             if !go_on() {
@@ -82,12 +96,15 @@ impl Machine {
         }
         tasklet.switches = tasklet.switches.wrapping_add(1);
         let thread = tasklet.thread;
-        let outermost = if tasklet.flags.nested { tasklet.outer().first().copied() } else { None };
-        self.body.set(outermost.unwrap_or(thread));
+        self.body.set(if tasklet.flags.nested { tasklet.base() } else { thread });
         let fresh = std::mem::replace(&mut tasklet.life, Life::Started) == Life::Ready;
         let (slot, iterating) = (tasklet.slot, tasklet.flags.iterating);
         tasklet.flags.iterating = false;
         let arguments = if fresh { tasklet.arguments as c_int } else { 1 };
+        if thread.is_null() {
+            // SAFETY: the innermost frame is Rust's and suspended, or new.
+            return unsafe { self.native_slice(id, fresh && slot == Slot::Error) };
+        }
         let none = std::ptr::null_mut();
         // SAFETY: `thread` is suspended with its slot on top (see `suspend`), or has its function
         // and arguments there.
@@ -103,33 +120,157 @@ impl Machine {
                 }
                 Slot::Error => lua_resumeerror(thread, none),
             };
-            status != LUA_BREAK && self.settle(id, status)
+            (status != LUA_BREAK || self.goes_on.get()) && self.settle(id, Stop::Luau(status))
         }
     }
 
-    /// The coroutine that was resumed has stopped: whoever resumed it within the tasklet goes on,
-    /// until the tasklet suspends or ends; whether it was main, and has ended.
+    /// Runs a tasklet whose innermost frame is Rust's until it switches or ends; with `ends` it never
+    /// begins, as an error was thrown at it before.
+    #[inline]
+    unsafe fn native_slice(&self, id: TaskletId, ends: bool) -> bool {
+        let tasklet = &mut self.scheduler().tasklets[id];
+        let native = tasklet.native;
+        tasklet.slot = Slot::Value;
+        // SAFETY: the frame is suspended, or new.
+        unsafe {
+            let step = if ends {
+                let error = (*native).thrown.take().map_or_else(Error::exit, |error| *error);
+                (*native).outcome = Err(error);
+                Step::Done
+            } else {
+                self.enter(native)
+            };
+            step != Step::Blocked && self.settle(id, Stop::Native(step))
+        }
+    }
+
+    /// The innermost frame has stopped: the frames around it go on, or the one that it has asked for, until
+    /// the tasklet suspends or ends; whether it was main, and has ended.
     #[cold]
-    unsafe fn settle(&self, id: TaskletId, mut status: c_int) -> bool {
-        while status != LUA_BREAK {
-            let Some(tasklet) = self.scheduler().tasklets.get_mut(id) else { return false };
-            let Some(outer) = tasklet.details.as_mut().and_then(|details| details.outer.pop()) else { break };
-            tasklet.thread = outer;
-            // SAFETY: `outer` broke in its `resume`, whose continuation picks up what came of the inner one.
-            status = unsafe { lua_resume_(outer, std::ptr::null_mut(), 0) };
+    unsafe fn settle(&self, id: TaskletId, mut stop: Stop) -> bool {
+        let none = std::ptr::null_mut();
+        // SAFETY: each frame waits for the one inside of it, which has just stopped with this outcome.
+        unsafe {
+            loop {
+                let Some(tasklet) = self.scheduler().tasklets.get_mut(id) else { return false };
+                stop = match stop {
+                    Stop::Luau(LUA_BREAK) if self.goes_on.take() => self.begin_call(id),
+                    Stop::Luau(LUA_BREAK) | Stop::Native(Step::Blocked) => return false,
+                    Stop::Native(Step::Call) => self.begin_call(id),
+                    Stop::Luau(status) => match tasklet.details.as_mut().and_then(|d| d.outer.pop()) {
+                        None => {
+                            let body = tasklet.thread;
+                            self.finish(id, status, body);
+                            return id == self.scheduler().main;
+                        }
+                        // It broke in its `resume`, whose continuation picks up what came of the inner one.
+                        Some(Frame::Luau(outer)) => {
+                            tasklet.thread = outer;
+                            self.body.set(tasklet.base());
+                            Stop::Luau(lua_resume_(outer, none, 0))
+                        }
+                        Some(Frame::Native(native)) => {
+                            tasklet.thread = none;
+                            tasklet.native = native;
+                            if let Some(callee) = &mut (*native).call {
+                                callee.status = status;
+                            }
+                            Stop::Native(self.enter(native))
+                        }
+                    },
+                    Stop::Native(Step::Done) => {
+                        match tasklet.details.as_mut().and_then(|details| details.outer.pop()) {
+                            Some(Frame::Luau(caller)) => {
+                                let native = std::mem::replace(&mut tasklet.native, none.cast());
+                                tasklet.thread = caller;
+                                self.body.set(tasklet.base());
+                                Stop::Luau(self.return_to(caller, native))
+                            }
+                            _ => {
+                                self.finish_native(id);
+                                return id == self.scheduler().main;
+                            }
+                        }
+                    }
+                };
+            }
         }
-        if status == LUA_BREAK {
-            return false;
+    }
+
+    /// The innermost frame, which is Rust's, wants a function to be called.
+    unsafe fn begin_call(&self, id: TaskletId) -> Stop {
+        let tasklet = &mut self.scheduler().tasklets[id];
+        let native = std::mem::replace(&mut tasklet.native, std::ptr::null_mut());
+        // SAFETY: the frame has suspended with a call that has not begun.
+        unsafe {
+            let Some(callee) = (*native).call else { return Stop::Native(Step::Blocked) };
+            tasklet.flags.nested = true;
+            tasklet.details_mut().outer.push(Frame::Native(native));
+            tasklet.thread = callee.thread;
+            self.body.set(callee.thread);
+            Stop::Luau(lua_resume_(callee.thread, std::ptr::null_mut(), callee.arguments))
         }
-        // SAFETY: the body itself has ended.
-        unsafe { self.finish(id, status) };
-        id == self.scheduler().main
+    }
+
+    /// A Rust function is through: its caller, which has broken in it, goes on.
+    unsafe fn return_to(&self, caller: *mut lua_State, native: *mut Native) -> c_int {
+        let none = std::ptr::null_mut();
+        // SAFETY: the frame has ended; the caller is suspended in a C function.
+        unsafe {
+            match self.push_results(native, caller) {
+                Ok(n) => lua_resume_(caller, none, n),
+                Err(error) => {
+                    let error = match error.thrown() {
+                        None if !matches!(error.kind, ErrorKind::Exit | ErrorKind::Stop) => {
+                            Error::new(error.kind, place(caller, 1) + &error.message)
+                        }
+                        _ => error,
+                    };
+                    let pushed = protect(self.scratch, |L| {
+                        self.push_thrown(L, &error);
+                        lua_xmove(L, caller, 1);
+                    });
+                    if pushed.is_err() {
+                        self.push_constant(caller, ErrorKind::Memory);
+                    }
+                    drop(error);
+                    lua_resumeerror(caller, none)
+                }
+            }
+        }
+    }
+
+    /// A Rust body is through.
+    unsafe fn finish_native(&self, id: TaskletId) {
+        // SAFETY: the frame has ended; its error is put where that of a Luau body would be.
+        unsafe {
+            let native = self.scheduler().tasklets[id].native;
+            let outcome = std::mem::replace(&mut (*native).outcome, Ok(mlua::MultiValue::new()));
+            let body = self.scratch;
+            let status = match outcome {
+                Ok(_) => LUA_OK,
+                Err(error) => {
+                    if protect(body, |L| {
+                        self.push_thrown(L, &error);
+                        lua_xmove(L, self.helper, 1);
+                    })
+                    .is_ok()
+                    {
+                        lua_xmove(self.helper, body, 1);
+                    } else {
+                        self.push_constant(body, ErrorKind::Memory);
+                    }
+                    LUA_ERRRUN
+                }
+            };
+            self.finish(id, status, body);
+            lua_settop(body, 0);
+        }
     }
 
     /// The body has returned or failed: deferred functions run, then the error handler, and then the
     /// tasklet is dead and the next one is the head of the queue (`semantics.md` 1E).
-    unsafe fn finish(&self, id: TaskletId, status: c_int) {
-        let body = self.scheduler().tasklets[id].thread;
+    unsafe fn finish(&self, id: TaskletId, status: c_int, body: *mut lua_State) {
         let is_main = id == self.scheduler().main;
         // SAFETY: `body` has stopped; its error, if any, is on top of its stack. What may run out of
         // memory is protected, and what follows it allocates nothing in the VM.
@@ -147,7 +288,7 @@ impl Machine {
             if failed && self.is_memory(body, status) {
                 self.free_memory(id, body);
             }
-            if self.scheduler().tasklets[id].details.as_ref().is_some_and(|d| d.deferred > 0)
+            if self.scheduler().tasklets[id].details.as_ref().is_some_and(|d| !d.deferred.is_empty())
                 && let Some(deeper) = self.run_deferred(id, body)
             {
                 failed = true;
@@ -169,11 +310,7 @@ impl Machine {
             let next = self.scheduler().end_current(failed);
             let runner = self.scheduler().innermost_runner();
             if failed {
-                if self.scheduler().tasklets[runner].thread.is_null() {
-                    *self.host_error.borrow_mut() = Some(self.failure(id, body, trace));
-                } else {
-                    self.deliver(runner, body, -1, Slot::Error);
-                }
+                self.deliver(runner, body, -1, Slot::Error);
             } else if next.is_none() {
                 self.wake_hopeless_main();
             }
@@ -187,7 +324,7 @@ impl Machine {
         // SAFETY: the body has failed, so it may be reset; no coroutine runs, and the collector
         // allocates nothing. A body that a script has seen has to stay failed for it.
         unsafe {
-            if self.scheduler().tasklets[id].flags.exposed {
+            if self.scheduler().tasklets[id].flags.exposed || body == self.scratch {
                 lua_settop(body, -2);
             } else {
                 lua_resetthread(body);
@@ -228,21 +365,44 @@ impl Machine {
         let mut trace = None;
         loop {
             let details = self.scheduler().tasklets[id].details_mut();
-            let Some(table) = details.defers.filter(|_| details.deferred > 0) else { return trace };
-            let index = details.deferred as c_int;
-            details.deferred -= 1;
-            // SAFETY: the table holds `deferred` functions; the helper is idle. Nothing but the
+            let Some(deferred) = details.deferred.pop() else { return trace };
+            let (index, table) = (details.deferred.len() as c_int + 1, details.defers);
+            let failure = match deferred {
+                Deferred::Rust(f) => std::panic::catch_unwind(std::panic::AssertUnwindSafe(f))
+                    .err()
+                    .map(|panic| crate::native::panicked(&*panic)),
+                Deferred::Luau => None,
+            };
+            // SAFETY: the table holds the function at its place; the helper is idle. Nothing but the
             // function itself allocates or raises.
             unsafe {
                 let L = self.helper;
                 let top = lua_gettop(L);
-                self.anchors().push(table, L);
-                lua_rawgeti_(L, -1, index);
-                lua_pushnil(L);
-                lua_rawseti_(L, -3, index);
-                if lua_pcall(L, 0, 0, 0) != LUA_OK && !self.is_final(L, -1) && lua_checkstack(body, 2) != 0 {
-                    trace = Some(String::new());
-                    lua_xmove(L, body, 1);
+                if let Some(error) = failure {
+                    let pushed = protect(L, |L| {
+                        self.push_thrown(L, &error);
+                        lua_xmove(L, self.scratch, 1);
+                    });
+                    if pushed.is_ok() {
+                        trace = Some(String::new());
+                        lua_xmove(self.scratch, body, 1);
+                    }
+                } else if let Some(table) = table {
+                    self.anchors().push(table, L);
+                    lua_rawgeti_(L, -1, index);
+                    lua_pushnil(L);
+                    lua_rawseti_(L, -3, index);
+                    if lua_type(L, -1) == LUA_TNIL {
+                        lua_settop(L, top);
+                        continue;
+                    }
+                    if lua_pcall(L, 0, 0, 0) != LUA_OK
+                        && !self.is_final(L, -1)
+                        && lua_checkstack(body, 2) != 0
+                    {
+                        trace = Some(String::new());
+                        lua_xmove(L, body, 1);
+                    }
                 }
                 lua_settop(L, top);
             }
@@ -310,9 +470,10 @@ impl Machine {
                     self.farewell.set(Some((id, handle)));
                 }
                 Some(handle) => self.anchors().release(handle),
-                None => {
+                None if tasklet.holders == 0 => {
                     self.scheduler().tasklets.remove(id);
                 }
+                None => {}
             }
         }
         self.tidy();
@@ -322,17 +483,24 @@ impl Machine {
     ///
     /// # Safety
     /// The body is not running.
-    pub(super) unsafe fn release_body(&self, id: TaskletId) {
+    pub(crate) unsafe fn release_body(&self, id: TaskletId) {
         let tasklet = &mut self.scheduler().tasklets[id];
         tasklet.life = Life::Unbound;
         tasklet.slot = Slot::Nothing;
         let exposed = std::mem::take(&mut tasklet.flags).exposed;
         let nested = !tasklet.outer().is_empty();
-        let body = tasklet.outer().first().copied().unwrap_or(tasklet.thread);
+        let body = tasklet.base();
         tasklet.thread = std::ptr::null_mut();
+        if id != self.scheduler().main && !tasklet.native.is_null() {
+            let native = std::mem::replace(&mut tasklet.native, std::ptr::null_mut());
+            // SAFETY: the frame has ended, or never began: nobody takes the function from a tasklet with a
+            // Rust frame that is suspended.
+            unsafe { Native::free(native) };
+        }
+        let tasklet = &mut self.scheduler().tasklets[id];
         if let Some(details) = &mut tasklet.details {
             details.outer.clear();
-            details.deferred = 0;
+            details.deferred.clear();
             if let Some(defers) = details.defers.take() {
                 // SAFETY: the table is not used again.
                 unsafe { self.anchors().release(defers) };
@@ -369,7 +537,7 @@ impl Machine {
     }
 
     /// A coroutine with the function and arguments that are the whole stack of `L`. `[-all, +0]`
-    unsafe fn new_filled_body(&self, L: *mut lua_State) -> (*mut lua_State, Anchor) {
+    pub(crate) unsafe fn new_filled_body(&self, L: *mut lua_State) -> (*mut lua_State, Anchor) {
         // SAFETY: all values of the stack are moved, when there is room for them.
         unsafe {
             let n = lua_gettop(L);
@@ -396,26 +564,40 @@ impl Machine {
     }
 
     /// Forgets the records of handles that the collector has freed.
-    pub(super) fn tidy(&self) {
+    pub(crate) fn tidy(&self) {
         loop {
             let Some(dropped) = self.dropped.borrow_mut().pop() else { return };
             match dropped {
-                Dropped::Channel(id) => {
-                    let buffer = self.scheduler().channels.remove(id).and_then(|channel| channel.buffer);
-                    if let Some(buffer) = buffer {
-                        // SAFETY: nobody can name the channel any more.
-                        unsafe { self.anchors().release(buffer.values) };
-                    }
-                }
+                Dropped::Channel(id) => self.drop_channel(id),
                 Dropped::Tasklet(id) => {
-                    let Some(tasklet) = self.scheduler().tasklets.get(id) else { continue };
-                    if tasklet.alive() || id == self.scheduler().main {
+                    let Some(tasklet) = self.scheduler().tasklets.get_mut(id) else { continue };
+                    tasklet.holders -= 1;
+                    if tasklet.holders > 0 || tasklet.alive() || id == self.scheduler().main {
                         continue;
                     }
                     // SAFETY: a tasklet that is not alive is in no queue, and nobody can name it any more.
                     unsafe { self.release_body(id) };
                     self.scheduler().tasklets.remove(id);
                 }
+            }
+        }
+    }
+
+    /// One handle less of a channel. Rust's handles keep that of scripts, so that it stays the same one.
+    fn drop_channel(&self, id: ChannelId) {
+        let Some(channel) = self.scheduler().channels.get_mut(id) else { return };
+        channel.holders -= 1;
+        // SAFETY: nobody needs the handle any more but scripts that hold it.
+        unsafe {
+            if channel.holders == 1
+                && let Some(handle) = channel.handle.take()
+            {
+                self.anchors().release(handle);
+            }
+            if self.scheduler().channels[id].holders == 0
+                && let Some(buffer) = self.scheduler().channels.remove(id).and_then(|channel| channel.buffer)
+            {
+                self.anchors().release(buffer.values);
             }
         }
     }
@@ -460,11 +642,11 @@ impl Machine {
             .scheduler()
             .tasklets
             .get(id)
-            .is_some_and(|tasklet| tasklet.alive() && !tasklet.thread.is_null())
+            .is_some_and(|tasklet| tasklet.alive() && !self.is_frameless_host(id))
         {
             return Ok(false);
         }
-        if !self.body.get().is_null() && id == self.running.get() {
+        if self.is_looping() && id == self.running.get() && id == self.scheduler().current {
             let name = self.scheduler().name_of(id);
             return Err(Error::new(ErrorKind::Current, format!("kill: {name} is running")));
         }
@@ -478,6 +660,23 @@ impl Machine {
         }
         self.scheduler().interrupt_wait(id);
         Ok(true)
+    }
+
+    /// Takes back a coroutine on which Rust has called a function.
+    ///
+    /// # Safety
+    /// The coroutine has ended, or failed, or never began, and is not used again.
+    pub(crate) unsafe fn release_callee(&self, thread: *mut lua_State, anchor: Anchor) {
+        let exposed = self.scheduler().tasklets.get(self.running.get()).is_none_or(|t| t.flags.exposed);
+        // SAFETY: the caller's.
+        unsafe {
+            if exposed || self.spare.borrow().len() >= SPARE_BODIES {
+                self.anchors().release(anchor);
+            } else {
+                lua_resetthread(thread);
+                self.spare.borrow_mut().push((thread, anchor));
+            }
+        }
     }
 
     /// Gives the main tasklet a body: the function and arguments that are the whole stack of `L`.
@@ -544,6 +743,23 @@ impl Machine {
     }
 }
 
+/// The calls on a suspended tasklet's stack, all its frames together, innermost first, one a line.
+///
+/// # Safety
+/// The tasklet is alive and does not run.
+pub(crate) unsafe fn traceback_of(tasklet: &Tasklet) -> String {
+    let innermost =
+        if tasklet.thread.is_null() { Frame::Native(tasklet.native) } else { Frame::Luau(tasklet.thread) };
+    let frames = std::iter::once(innermost).chain(tasklet.outer().iter().rev().copied());
+    frames
+        .map(|frame| match frame {
+            // SAFETY: the coroutine is suspended.
+            Frame::Luau(thread) => unsafe { traceback(thread) },
+            Frame::Native(_) => "in Rust\n".into(),
+        })
+        .collect()
+}
+
 /// The calls on a coroutine's stack, innermost first, one a line.
 ///
 /// # Safety
@@ -571,6 +787,21 @@ pub(crate) unsafe fn traceback(L: *mut lua_State) -> String {
     }
     out.push_str("...\n");
     out
+}
+
+/// `file:line: ` of a call on a coroutine's stack, counted from the innermost; empty if it is unknown.
+///
+/// # Safety
+/// As [`traceback`].
+unsafe fn place(L: *mut lua_State, level: c_int) -> String {
+    // SAFETY: `lua_getinfo` fills `debug` if it reports the level.
+    unsafe {
+        let mut debug: lua_Debug = std::mem::zeroed();
+        if lua_getinfo(L, level, c"sl".as_ptr(), &mut debug) == 0 || debug.currentline <= 0 {
+            return String::new();
+        }
+        format!("{}:{}: ", text(debug.short_src), debug.currentline)
+    }
 }
 
 /// A C string of the VM that may be missing.

@@ -73,8 +73,12 @@ impl Vm {
         &self.lua
     }
 
-    pub(super) fn machine(&self) -> &Machine {
+    pub(crate) fn machine(&self) -> &Machine {
         &self.machine
+    }
+
+    pub(crate) fn machine_rc(&self) -> Rc<Machine> {
+        self.machine.clone()
     }
 
     /// Calls `f` with the raw state, in a protected call: what `f` raises comes back as an error.
@@ -263,9 +267,9 @@ impl Vm {
     pub fn traceback(&self, tasklet: TaskletId) -> String {
         let scheduler = self.machine.scheduler();
         match scheduler.tasklets.get(tasklet) {
-            Some(t) if t.alive() && !t.thread.is_null() && tasklet != self.machine.running.get() => {
-                // SAFETY: the coroutine is suspended.
-                unsafe { super::run::traceback(t.thread) }
+            Some(t) if t.alive() && tasklet != self.machine.running.get() => {
+                // SAFETY: the frames are suspended.
+                unsafe { super::run::traceback_of(t) }
             }
             _ => String::new(),
         }
@@ -310,7 +314,9 @@ impl Vm {
 }
 
 impl Drop for Vm {
+    /// Rust frames are unwound: their destructors run.
     fn drop(&mut self) {
+        self.end_native_frames();
         self.machine.vm.set(std::ptr::null());
     }
 }

@@ -3,6 +3,7 @@
 use super::Scheduler;
 use super::tasklet::{Place, TaskletId};
 use crate::luau::Anchor;
+use crate::native::Carrier;
 
 slotmap::new_key_type! {
     /// Names a channel. Never reused.
@@ -39,6 +40,12 @@ pub(crate) struct Channel {
     pub closing: bool,
     /// Makes it an inbox: sending never blocks.
     pub buffer: Option<Box<Buffer>>,
+    /// Handles that know it: those of Rust, and one for that of scripts.
+    pub holders: u32,
+    /// Keeps the handle of scripts while Rust has handles.
+    pub handle: Option<Anchor>,
+    /// How its values get to scripts, if Rust has given it to them.
+    pub carrier: Option<&'static Carrier>,
 }
 
 /// Values that wait in an inbox: those with the numbers from `first` to before `next`.
@@ -93,6 +100,16 @@ impl Channel {
 }
 
 impl Scheduler {
+    /// A hand-over for a caller that can't switch: takes the first partner off the channel and makes it
+    /// runnable, last; whatever the preference, the caller goes on. `None` if nobody waits there.
+    pub(crate) fn meet_quietly(&mut self, channel: ChannelId, direction: Direction) -> Option<TaskletId> {
+        let queue = &self.channels[channel];
+        let partner = queue.has_partner(direction).then_some(queue.first)?;
+        self.unlink(partner);
+        self.append(partner);
+        Some(partner)
+    }
+
     /// Puts a floating tasklet at the end of the channel's queue.
     pub(super) fn enqueue(&mut self, channel: ChannelId, direction: Direction, id: TaskletId) {
         let queue = &mut self.channels[channel];

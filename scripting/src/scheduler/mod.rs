@@ -7,11 +7,12 @@
 //! | `channel.rs` | channels and their queues |
 //! | `switch.rs` | every operation that may switch, as decisions about the queues |
 //! | `limits.rs` | `run` and its limits |
-//! | `error.rs` | what the scheduler raises |
+//! | `error.rs`, `refusal.rs` | what the scheduler raises, and what it says to people |
 
 mod channel;
 mod error;
 mod limits;
+mod refusal;
 mod ring;
 mod switch;
 mod tasklet;
@@ -20,10 +21,11 @@ use slotmap::SlotMap;
 
 pub use channel::ChannelId;
 pub(crate) use channel::{Channel, Direction};
+pub(crate) use error::Thrown;
 pub use error::{Error, ErrorKind};
 pub(crate) use limits::{Limit, Runner};
-pub(crate) use switch::Turn;
-pub(crate) use tasklet::{Flags, Life, Place, Slot, Tasklet};
+pub(crate) use switch::{Meeting, Turn};
+pub(crate) use tasklet::{Deferred, Flags, Frame, Life, Place, Slot, Tasklet};
 pub use tasklet::{OwnerId, TaskletId};
 
 /// The whole state of the machine.

@@ -3,6 +3,7 @@
 use super::channel::{ChannelId, Direction};
 use crate::luau::Anchor;
 use crate::luau::ffi::lua_State;
+use crate::native::Native;
 
 slotmap::new_key_type! {
     /// Names a tasklet. Never reused, so it can be kept after the tasklet has ended.
@@ -63,7 +64,7 @@ pub(crate) struct Flags {
     pub iterating: bool,
     /// Its coroutine was seen by a script, so it can't be used again.
     pub exposed: bool,
-    /// It was suspended inside of a coroutine that its script has made.
+    /// It was suspended inside of a coroutine that its script has made, or of a Rust function.
     pub nested: bool,
     /// It is inside `run`.
     pub running: bool,
@@ -75,8 +76,12 @@ pub(crate) struct Flags {
 pub(crate) struct Tasklet {
     pub next: TaskletId,
     pub prev: TaskletId,
-    /// The innermost coroutine, which the next slice resumes; null without a body.
+    /// The innermost Luau coroutine, which the next slice resumes; null if the innermost frame is Rust's
+    /// or there is no body.
     pub thread: *mut lua_State,
+    /// The innermost Rust frame, which the next slice resumes if `thread` is null. The main tasklet has
+    /// one of its own without a stack, for when its body is the host itself.
+    pub native: *mut Native,
     pub place: Place,
     pub life: Life,
     pub slot: Slot,
@@ -91,20 +96,39 @@ pub(crate) struct Tasklet {
     pub body: Option<Anchor>,
     /// Keeps the handle that scripts hold alive while the tasklet is.
     pub handle: Option<Anchor>,
+    /// Handles that know it, those of scripts and of Rust: its record stays as long as there is one.
+    pub holders: u32,
     pub owner: OwnerId,
     /// What few tasklets have.
     pub details: Option<Box<Details>>,
+}
+
+/// A part of a tasklet's stack that is resumed as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Frame {
+    /// A Luau coroutine: the body, one that a script has made, or a function that Rust has called.
+    Luau(*mut lua_State),
+    /// A Rust body, or a Rust function that a script has called.
+    Native(*mut Native),
+}
+
+/// What a tasklet has to do when it ends.
+pub(crate) enum Deferred {
+    /// A function of a script.
+    Luau,
+    Rust(Box<dyn FnOnce()>),
 }
 
 /// The rarely used rest of a tasklet.
 #[derive(Default)]
 pub(crate) struct Details {
     pub name: Option<Box<str>>,
-    /// Coroutines of the script around the innermost one, from the inside out; the last is the body.
-    pub outer: Vec<*mut lua_State>,
-    /// Functions given to `defer`, a table.
+    /// The frames around the innermost one, the outermost first.
+    pub outer: Vec<Frame>,
+    /// What `defer` was given, in order.
+    pub deferred: Vec<Deferred>,
+    /// Those of them that are functions of scripts: a table, in which each has its place in `deferred`.
     pub defers: Option<Anchor>,
-    pub deferred: u32,
     /// Where it was created.
     pub callsite: Option<Box<str>>,
 }
@@ -115,6 +139,7 @@ impl Tasklet {
             next: TaskletId::default(),
             prev: TaskletId::default(),
             thread: std::ptr::null_mut(),
+            native: std::ptr::null_mut(),
             place: Place::Floating,
             life: Life::Unbound,
             slot: Slot::Nothing,
@@ -124,6 +149,7 @@ impl Tasklet {
             parkings: 0,
             body: None,
             handle: None,
+            holders: 0,
             owner,
             details: None,
         }
@@ -153,8 +179,24 @@ impl Tasklet {
         self.details.get_or_insert_default()
     }
 
-    /// Coroutines of the script around the innermost one, from the inside out.
-    pub fn outer(&self) -> &[*mut lua_State] {
+    /// The frames around the innermost one, the outermost first.
+    pub fn outer(&self) -> &[Frame] {
         self.details.as_ref().map_or(&[], |d| &d.outer)
+    }
+
+    /// The outermost of the Luau coroutines that are around the innermost frame without a Rust frame
+    /// between them: what its scripts take for the tasklet's own body.
+    pub fn base(&self) -> *mut lua_State {
+        let luau = |frame: &Frame| match frame {
+            Frame::Luau(thread) => Some(*thread),
+            Frame::Native(_) => None,
+        };
+        self.outer().iter().rev().map_while(luau).last().unwrap_or(self.thread)
+    }
+
+    /// A Rust frame is somewhere on its stack.
+    pub fn has_native_frames(&self) -> bool {
+        self.alive()
+            && (self.thread.is_null() || self.outer().iter().any(|frame| matches!(frame, Frame::Native(_))))
     }
 }

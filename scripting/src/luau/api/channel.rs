@@ -88,11 +88,67 @@ impl Machine {
         // SAFETY: the type was installed with the machine.
         unsafe {
             self.tidy_at_times();
-            let data = lua_newuserdatataggedwithmetatable(L, size_of::<ChannelId>(), self.channel_tag);
+            let data = self.push_new_handle_of_channel(L);
             let id = self.scheduler().channels.insert(Channel::new());
-            data.cast::<ChannelId>().write(id);
+            self.scheduler().channels[id].holders = 1;
+            data.write(id);
             id
         }
+    }
+
+    /// Pushes a handle of no channel yet; the caller writes the channel's id before it does anything else.
+    /// `[-0, +1]`
+    unsafe fn push_new_handle_of_channel(&self, L: *mut lua_State) -> *mut ChannelId {
+        // SAFETY: the type was installed with the machine; a null id is nobody's.
+        unsafe {
+            let data = lua_newuserdatataggedwithmetatable(L, size_of::<ChannelId>(), self.channel_tag)
+                .cast::<ChannelId>();
+            data.write(ChannelId::default());
+            data
+        }
+    }
+
+    /// Pushes the handle of a channel that Rust has, or nil if it is gone. `[-0, +1]`
+    ///
+    /// # Safety
+    /// `L` is a live state below a protected call.
+    pub(crate) unsafe fn push_channel(&self, L: *mut lua_State, id: ChannelId) {
+        // SAFETY: the handle is on the stack when the shelf keeps it.
+        unsafe {
+            let Some(channel) = self.scheduler().channels.get(id) else {
+                lua_pushnil(L);
+                return;
+            };
+            if let Some(handle) = channel.handle {
+                self.anchors().push(handle, L);
+                return;
+            }
+            let data = self.push_new_handle_of_channel(L);
+            data.write(id);
+            self.scheduler().channels[id].holders += 1;
+            self.keep_channel(L, -1, id);
+        }
+    }
+
+    /// The handle at `index` stays the one of its channel as long as Rust has handles. `[-0, +0]`
+    ///
+    /// # Safety
+    /// As [`push_channel`](Self::push_channel).
+    pub(crate) unsafe fn keep_channel(&self, L: *mut lua_State, index: c_int, id: ChannelId) {
+        if self.scheduler().channels[id].handle.is_none() {
+            // SAFETY: the caller's.
+            let handle = unsafe { self.anchors().keep(L, index) };
+            self.scheduler().channels[id].handle = Some(handle);
+        }
+    }
+
+    /// The channel whose handle is at `index`, if one is there.
+    ///
+    /// # Safety
+    /// `L` is a live state.
+    pub(crate) unsafe fn channel_at(&self, L: *mut lua_State, index: c_int) -> Option<ChannelId> {
+        // SAFETY: only handles bear the tag.
+        unsafe { lua_touserdatatagged(L, index, self.channel_tag).cast::<ChannelId>().as_ref().copied() }
     }
 }
 
@@ -199,42 +255,54 @@ unsafe fn transfer(
         {
             return result;
         }
-        let meeting = match machine.scheduler().meeting(channel, direction) {
-            Ok(meeting) => meeting,
-            Err(ErrorKind::Closed) => raise(
-                L,
-                ErrorKind::Closed,
-                format!("{verb}: channel {} is closed, and nobody waits at its other end", number(channel)),
-            ),
-            Err(kind) => refuse(L, kind, verb, me),
-        };
-        let Some(meeting) = meeting else {
-            check_can_switch(machine, L, verb);
-            return match machine.scheduler().block(channel, direction) {
-                Ok(turn) => {
-                    let result = super::end_turn(machine, L, me, turn);
-                    machine.scheduler().tasklets[me].slot = slot;
-                    result
-                }
+        let (meeting, theirs) = loop {
+            let meeting = match machine.scheduler().meeting(channel, direction) {
+                Ok(meeting) => meeting,
+                Err(ErrorKind::Closed) => raise(
+                    L,
+                    ErrorKind::Closed,
+                    format!(
+                        "{verb}: channel {} is closed, and nobody waits at its other end",
+                        number(channel)
+                    ),
+                ),
                 Err(kind) => refuse(L, kind, verb, me),
             };
+            let Some(meeting) = meeting else {
+                check_can_switch(machine, L, verb);
+                return match machine.scheduler().block(channel, direction) {
+                    Ok(turn) => {
+                        let result = super::end_turn(machine, L, me, turn);
+                        machine.scheduler().tasklets[me].slot = slot;
+                        result
+                    }
+                    Err(kind) => refuse(L, kind, verb, me),
+                };
+            };
+            if meeting.switches(me) {
+                check_can_switch(machine, L, verb);
+            }
+            let partner = &mut machine.scheduler().tasklets[meeting.partner];
+            let thread = partner.thread;
+            if thread.is_null() {
+                match machine.trade_with_rust(L, channel, direction, slot, meeting.partner, verb) {
+                    Some(theirs) => break (meeting, theirs),
+                    None => continue,
+                }
+            }
+            let theirs = std::mem::replace(&mut partner.slot, Slot::Value);
+            if direction == Direction::Send {
+                partner.slot = slot;
+                lua_settop(thread, -2);
+                lua_xpush(L, thread, -1);
+                lua_pushnil(L);
+            } else {
+                lua_xpush(thread, L, -1);
+                lua_settop(thread, -2);
+                lua_pushnil(thread);
+            }
+            break (meeting, theirs);
         };
-        if meeting.switches(me) {
-            check_can_switch(machine, L, verb);
-        }
-        let partner = &mut machine.scheduler().tasklets[meeting.partner];
-        let thread = partner.thread;
-        let theirs = std::mem::replace(&mut partner.slot, Slot::Value);
-        if direction == Direction::Send {
-            partner.slot = slot;
-            lua_settop(thread, -2);
-            lua_xpush(L, thread, -1);
-            lua_pushnil(L);
-        } else {
-            lua_xpush(thread, L, -1);
-            lua_settop(thread, -2);
-            lua_pushnil(thread);
-        }
         machine.scheduler().messages += 1;
         let turn = machine.scheduler().meet(channel, meeting);
         let mut raises = direction == Direction::Receive && theirs == Slot::Error;

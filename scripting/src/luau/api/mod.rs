@@ -91,69 +91,9 @@ unsafe fn end_turn(machine: &Machine, L: *mut lua_State, me: TaskletId, turn: Tu
 unsafe fn refuse(L: *mut lua_State, kind: ErrorKind, verb: &str, whom: TaskletId) -> ! {
     // SAFETY: called from a C function.
     unsafe {
-        let scheduler = Machine::of(L).scheduler();
-        let name = scheduler.name_of(whom);
-        let text = match kind {
-            ErrorKind::Dead if whom == scheduler.main => {
-                format!(
-                    "{verb}: the main tasklet is the host itself here, in which no script can raise anything"
-                )
-            }
-            ErrorKind::Dead => {
-                format!(
-                    "{verb}: {name} is dead or was given no arguments; call it or bind it with arguments first"
-                )
-            }
-            ErrorKind::Blocked => {
-                format!("{verb}: {name} is blocked on a channel or asleep; kill or throw can end its wait")
-            }
-            ErrorKind::Alive => {
-                format!("{verb}: {name} is alive; it can be given a function again when it has ended")
-            }
-            ErrorKind::Current => format!("{verb}: {name} is the current tasklet"),
-            ErrorKind::Unbound => format!("{verb}: {name} has no function; bind one first"),
-            ErrorKind::BlockTrap => {
-                format!("{verb}: {name} would block, but its block_trap is set")
-            }
-            ErrorKind::SwitchTrap => {
-                format!(
-                    "{verb}: switching is not allowed while the switch trap is set (level {})",
-                    scheduler.switch_trap
-                )
-            }
-            ErrorKind::Deadlock => deadlock_text(L, verb, whom),
-            ErrorKind::Callback => {
-                format!("{verb}: a scheduler callback can't switch or use channels")
-            }
-            kind => format!("{verb}: {kind}"),
-        };
+        let text = Machine::of(L).scheduler().refusal(kind, verb, whom).message;
         raise(L, kind, text)
     }
-}
-
-/// Says that nobody could ever wake `whom`, and lists who waits on which channel.
-unsafe fn deadlock_text(L: *mut lua_State, verb: &str, whom: TaskletId) -> String {
-    // SAFETY: as `refuse`.
-    let scheduler = unsafe { Machine::of(L) }.scheduler();
-    let mut text = format!("{verb}: deadlock: {} is the last runnable tasklet", scheduler.name_of(whom));
-    let waiting: Vec<String> = scheduler
-        .tasklets
-        .iter()
-        .filter_map(|(id, tasklet)| match tasklet.place {
-            crate::scheduler::Place::Channel(channel, direction) => Some(format!(
-                "{} waits to {} channel {}",
-                scheduler.name_of(id),
-                if direction == crate::scheduler::Direction::Send { "send on" } else { "receive from" },
-                crate::scheduler::number(channel)
-            )),
-            _ => None,
-        })
-        .take(10)
-        .collect();
-    if !waiting.is_empty() {
-        text += &format!(" ({})", waiting.join("; "));
-    }
-    text
 }
 
 /// Calls its first argument with the others. Unlike a C function with a continuation, it keeps what it

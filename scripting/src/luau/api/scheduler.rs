@@ -4,7 +4,7 @@ use super::super::ffi::*;
 use super::super::interrupt;
 use super::super::machine::Machine;
 use super::{check_bool, check_can_switch, check_int, end_turn, protected, refuse, set_function, wrong_type};
-use crate::scheduler::{Limit, Turn};
+use crate::scheduler::{Deferred, Limit, Turn};
 use std::ffi::{CStr, c_int};
 
 /// Makes the table and its global. `[-0, +0]`
@@ -256,11 +256,11 @@ unsafe extern "C-unwind" fn defer(L: *mut lua_State) -> c_int {
         }
         let details = machine.scheduler().tasklets[me].details_mut();
         if let Some(table) = details.defers {
-            let index = details.deferred as c_int + 1;
+            let index = details.deferred.len() as c_int + 1;
             machine.anchors().push(table, L);
             lua_pushvalue(L, 1);
             lua_rawseti_(L, -2, index);
-            machine.scheduler().tasklets[me].details_mut().deferred += 1;
+            machine.scheduler().tasklets[me].details_mut().deferred.push(Deferred::Luau);
         }
         0
     }

@@ -7,7 +7,7 @@ use super::{
     call_without_suspending, check_bool, check_can_switch, check_room, end_turn, refuse, set_function,
     wrong_type,
 };
-use crate::scheduler::{Error, ErrorKind, Life, Place, Slot, TaskletId, number};
+use crate::scheduler::{Deferred, Error, ErrorKind, Life, Place, Slot, TaskletId, number};
 use std::ffi::{CStr, c_int, c_void};
 
 /// Fields of a handle that are not methods, in the order of their atoms.
@@ -113,8 +113,13 @@ impl Machine {
             match tasklet.handle {
                 Some(handle) => self.anchors().push(handle, L),
                 None => {
-                    self.push_new_handle(L).write(id);
-                    self.keep_handle(L, -1, id);
+                    let data = self.push_new_handle(L);
+                    data.write(id);
+                    let tasklet = &mut self.scheduler().tasklets[id];
+                    tasklet.holders += 1;
+                    if tasklet.alive() {
+                        self.keep_handle(L, -1, id);
+                    }
                 }
             }
         }
@@ -140,6 +145,43 @@ impl Machine {
                 let anchor = self.anchors().keep(L, index);
                 self.scheduler().tasklets[id].handle = Some(anchor);
             }
+        }
+    }
+}
+
+impl Machine {
+    /// The tasklet whose handle is at `index`, if one is there.
+    ///
+    /// # Safety
+    /// `L` is a live state.
+    pub(crate) unsafe fn tasklet_at(&self, L: *mut lua_State, index: c_int) -> Option<TaskletId> {
+        // SAFETY: only handles bear the tag.
+        unsafe { lua_touserdatatagged(L, index, self.tasklet_tag).cast::<TaskletId>().as_ref().copied() }
+    }
+
+    /// Writes the value at `index` to the slot of a tasklet, if that takes one. The slot of a running, an
+    /// unstarted or a sending tasklet is not for others to write. `[-0, +0]`
+    ///
+    /// # Safety
+    /// `L` is a live state with a value at `index`.
+    pub(crate) unsafe fn write_tempval(&self, id: TaskletId, L: *mut lua_State, index: c_int) {
+        let tasklet = &self.scheduler().tasklets[id];
+        let sends = matches!(tasklet.place, Place::Channel(_, crate::scheduler::Direction::Send));
+        if tasklet.life == Life::Started && id != self.running.get() && tasklet.slot == Slot::Value && !sends
+        {
+            // SAFETY: the caller's; the tasklet is suspended.
+            unsafe { self.deliver(id, L, index, Slot::Value) }
+        }
+    }
+
+    /// Takes function and frame from a tasklet that is in no queue, for Rust.
+    pub(crate) fn unbind_from_rust(&self, id: TaskletId) -> Result<(), Error> {
+        let vm = self.vm().ok_or_else(Self::gone)?;
+        // SAFETY: below a protected call; the tasklet is suspended.
+        self.on_main_stack(|| vm.with_state(|L| unsafe { self.unbind(L, id) }))?;
+        match self.scheduler().tasklets[id].alive() {
+            true => Err(self.scheduler().refusal(ErrorKind::Alive, "bind", id)),
+            false => Ok(()),
         }
     }
 }
@@ -172,6 +214,7 @@ pub(super) unsafe extern "C-unwind" fn new(L: *mut lua_State) -> c_int {
         let owner = scheduler.tasklets.get(machine.running.get()).map(|t| t.owner).unwrap_or_default();
         let id = scheduler.create(owner);
         data.write(id);
+        scheduler.tasklets[id].holders += 1;
         if lua_type(L, 1) == LUA_TFUNCTION {
             give_function(L, machine, id, 1);
         }
@@ -185,6 +228,8 @@ unsafe fn give_function(L: *mut lua_State, machine: &Machine, id: TaskletId, ind
     // its body's stack.
     unsafe {
         if machine.scheduler().tasklets[id].thread.is_null() {
+            // It may have had a Rust body that never ran.
+            machine.release_body(id);
             let (thread, body) = machine.new_body(L);
             let tasklet = &mut machine.scheduler().tasklets[id];
             tasklet.thread = thread;
@@ -202,9 +247,20 @@ unsafe fn give_arguments(L: *mut lua_State, machine: &Machine, id: TaskletId, n:
     // SAFETY: as `give_function`; the handle is at index 1.
     unsafe {
         let thread = machine.scheduler().tasklets[id].thread;
-        check_room(L, thread, n);
-        machine.keep_handle(L, 1, id);
-        lua_xmove(L, thread, n);
+        if thread.is_null() {
+            if n > 0 {
+                raise(
+                    L,
+                    ErrorKind::Type,
+                    "setup: the function of this tasklet is Rust's and takes no arguments",
+                );
+            }
+            machine.keep_handle(L, 1, id);
+        } else {
+            check_room(L, thread, n);
+            machine.keep_handle(L, 1, id);
+            lua_xmove(L, thread, n);
+        }
         let tasklet = &mut machine.scheduler().tasklets[id];
         tasklet.arguments = n as u32;
         tasklet.slot = Slot::Value;
@@ -310,7 +366,9 @@ unsafe extern "C-unwind" fn bind(L: *mut lua_State) -> c_int {
         if keeps_function && tasklet.life == Life::Unbound {
             refuse(L, ErrorKind::Unbound, "bind", id);
         }
-        if keeps_function && tasklet.alive() {
+        // Rust frames can't be dropped but by unwinding them, which a kill does.
+        let native = tasklet.life == Life::Started && tasklet.has_native_frames();
+        if keeps_function && tasklet.alive() || native {
             refuse(L, ErrorKind::Alive, "bind", id);
         }
         if !keeps_function {
@@ -349,7 +407,7 @@ impl Machine {
         // SAFETY: the tasklet is suspended, so its body may be reset; deferred functions can't block.
         unsafe {
             let details = self.scheduler().tasklets[id].details.as_mut();
-            let deferred = details.map_or(0, |details| std::mem::take(&mut details.deferred));
+            let mut deferred = details.map_or_else(Vec::new, |details| std::mem::take(&mut details.deferred));
             luaL_checkstack(L, 5, std::ptr::null());
             lua_pushcfunctiond(L, call_without_suspending, c"bind".as_ptr());
             match self.scheduler().tasklets[id].details.as_ref().and_then(|details| details.defers) {
@@ -361,9 +419,15 @@ impl Machine {
             if let Some(handle) = self.scheduler().tasklets[id].handle.take() {
                 self.anchors().release(handle);
             }
-            for index in (1..=deferred as c_int).rev() {
+            while let Some(next) = deferred.pop() {
+                if let Deferred::Rust(f) = next {
+                    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).is_err() {
+                        tracing::warn!("a deferred function of Rust has panicked");
+                    }
+                    continue;
+                }
                 lua_pushvalue(L, -2);
-                lua_rawgeti_(L, -2, index);
+                lua_rawgeti_(L, -2, deferred.len() as c_int + 1);
                 if lua_pcall(L, 1, 0, 0) != LUA_OK {
                     lua_settop(L, -2);
                 }
@@ -465,7 +529,7 @@ unsafe fn throw_at(L: *mut lua_State, verb: &str, id: TaskletId, pending: bool) 
         let machine = Machine::of(L);
         let exits = machine.is_final(L, -1);
         let tasklet = &machine.scheduler().tasklets[id];
-        let (alive, bodiless) = (tasklet.alive(), tasklet.thread.is_null());
+        let (alive, bodiless) = (tasklet.alive(), machine.is_frameless_host(id));
         let me = machine.running.get();
         if id == me && alive {
             lua_error(L);
@@ -547,8 +611,7 @@ unsafe extern "C-unwind" fn index(L: *mut lua_State) -> c_int {
             Some("paused") => tasklet.paused(),
             Some("blocked") => tasklet.blocked(),
             Some("scheduled") => tasklet.scheduled() && tasklet.alive(),
-            // Luau bodies have no native frames between their slices.
-            Some("restorable") => tasklet.alive() && !tasklet.thread.is_null(),
+            Some("restorable") => tasklet.alive() && !tasklet.has_native_frames(),
             Some("atomic") => flags.atomic,
             Some("ignore_nesting") => flags.ignore_nesting,
             Some("block_trap") => flags.block_trap,
@@ -633,16 +696,7 @@ unsafe extern "C-unwind" fn newindex(L: *mut lua_State) -> c_int {
                 machine.scheduler().tasklets[id].flags.block_trap = check_bool(L, 3, "block_trap");
             }
             Some("tempval") => {
-                let tasklet = &machine.scheduler().tasklets[id];
-                let receives = !matches!(tasklet.place, Place::Channel(_, crate::scheduler::Direction::Send));
-                // The slot of a running, an unstarted or a sending tasklet is not for others to write.
-                if tasklet.life == Life::Started
-                    && id != machine.running.get()
-                    && tasklet.slot == Slot::Value
-                    && receives
-                {
-                    machine.deliver(id, L, 3, Slot::Value);
-                }
+                machine.write_tempval(id, L, 3);
             }
             Some("name") => {
                 let name = match (lua_type(L, 3), to_bytes(L, 3)) {

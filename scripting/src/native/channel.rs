@@ -1,0 +1,700 @@
+//! Channels in Rust.
+
+use super::carrier::{Carrier, Exchange, Of};
+use super::coroutine::{Native, Step};
+use super::tasklet::Tasklet;
+use crate::luau::ffi::*;
+use crate::luau::{Dropped, Machine};
+use crate::scheduler::{ChannelId, Direction, Error, ErrorKind, Meeting, Slot, TaskletId, Turn, number};
+use mlua::{FromLua, IntoLua, Lua, Value};
+use std::fmt;
+use std::marker::PhantomData;
+use std::rc::Rc;
+
+/// Where two tasklets meet: one sends a `T`, the other receives it, and whoever comes first waits.
+///
+/// Made by [`Scheduler::channel`](super::Scheduler::channel), or taken from a script: a `Channel<T>`
+/// converts to and from the channels of scripts if `T` converts to and from values of scripts. A clone is
+/// the same channel.
+///
+/// Between two Rust tasklets the value itself moves. Between a script and Rust it is converted; if that
+/// fails, the sender gets an error of kind `type`, and the receiver goes on waiting.
+///
+/// Code that can't wait (a plain function that a script has called, a callback, the host between two
+/// frames) can use a channel all the same, as long as somebody waits at its other end; that one becomes
+/// runnable then, and the caller goes on whatever the preference is.
+pub struct Channel<T> {
+    machine: Rc<Machine>,
+    id: ChannelId,
+    carrier: &'static Carrier,
+    values: PhantomData<fn(T) -> T>,
+}
+
+impl<T: 'static> Channel<T> {
+    /// A new channel of the machine.
+    pub(super) fn new(machine: Rc<Machine>) -> Self {
+        let id = machine.scheduler().channels.insert(crate::scheduler::Channel::new());
+        Self::of(machine, id, Of::<T>::RUST)
+    }
+
+    /// One more handle of a channel that is there.
+    fn of(machine: Rc<Machine>, id: ChannelId, carrier: &'static Carrier) -> Self {
+        machine.scheduler().channels[id].holders += 1;
+        Self { machine, id, carrier, values: PhantomData }
+    }
+
+    /// Names the channel, for logs.
+    pub fn id(&self) -> ChannelId {
+        self.id
+    }
+
+    /// Sends a value: waits until somebody receives it (`semantics.md` 2.4 to 2.6).
+    ///
+    /// # Errors
+    /// Of kind `closed`, `block_trap`, `deadlock`, `switch_trap` where waiting or switching is not possible,
+    /// with nothing changed; of kind `type` if the receiver is a script and the value can't be converted;
+    /// and whatever is thrown at the tasklet while it waits. The value is dropped then.
+    pub fn send(&self, value: T) -> Result<(), Error> {
+        self.transfer(&mut Some(value), Direction::Send, "send")
+    }
+
+    /// Receives a value: waits until somebody sends one.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and what a sender sends with
+    /// [`send_exception`](Self::send_exception).
+    pub fn receive(&self) -> Result<T, Error> {
+        let mut value = None;
+        self.transfer(&mut value, Direction::Receive, "receive")?;
+        // Nobody wakes a receiver but with a value or an error.
+        value.ok_or_else(|| Error::new(ErrorKind::Gone, "receive: the value was lost"))
+    }
+
+    /// Receives the next value in a loop; `None` when somebody sends StopIteration, or when the channel is
+    /// closing and nobody waits to send (`semantics.md` 2.12, 2.16).
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    pub fn next(&self) -> Result<Option<T>, Error> {
+        let queue = &self.machine.scheduler().channels[self.id];
+        if queue.closing && queue.balance() <= 0.0 {
+            return Ok(None);
+        }
+        match self.receive() {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if error.kind == ErrorKind::Stop => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A loop over what is received: `for value in channel.iter()`. Ends after an error.
+    pub fn iter(&self) -> Iter<'_, T> {
+        Iter { channel: self, ended: false }
+    }
+
+    /// Sends each item as a send of its own; how many there were.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); the items after that one are dropped.
+    pub fn send_sequence(&self, items: impl IntoIterator<Item = T>) -> Result<usize, Error> {
+        let mut sent = 0;
+        for item in items {
+            self.transfer(&mut Some(item), Direction::Send, "send_sequence")?;
+            sent += 1;
+        }
+        Ok(sent)
+    }
+
+    /// Has the receiver's call raise an error (`semantics.md` 2.9). Waits as [`send`](Self::send) does.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_exception(&self, error: Error) -> Result<(), Error> {
+        let machine = &*self.machine;
+        let mut offer = Some(error);
+        let frame = machine.begin(self.id, Direction::Send, "send_exception")?;
+        if machine.scheduler().channels[self.id].buffer.is_some() {
+            return Err(Error::wrong_type("send_exception: an inbox takes values, not errors"));
+        }
+        match machine.partner(self.id, Direction::Send, frame, "send_exception")? {
+            Some(meeting) => {
+                if let Some(error) = offer.take() {
+                    machine.deliver_error(meeting.partner(), error);
+                }
+                machine.meet(self.id, Direction::Send, frame, meeting)
+            }
+            None => machine.block_on(
+                self.id,
+                Direction::Send,
+                frame,
+                Exchange::Error(&raw mut offer),
+                "send_exception",
+            ),
+        }
+    }
+
+    /// As [`send_exception`](Self::send_exception): in Stackless `send_throw` keeps the traceback, which an
+    /// [`Error`] carries anyway.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_throw(&self, error: Error) -> Result<(), Error> {
+        self.send_exception(error)
+    }
+
+    /// Forbids waiting on the channel; those that wait already can still be served (`semantics.md` 2.15).
+    pub fn close(&self) {
+        self.machine.scheduler().channels[self.id].closing = true;
+    }
+
+    /// Takes [`close`](Self::close) back.
+    pub fn open(&self) {
+        self.machine.scheduler().channels[self.id].closing = false;
+    }
+
+    /// It was closed.
+    pub fn closing(&self) -> bool {
+        self.machine.scheduler().channels[self.id].closing
+    }
+
+    /// It was closed, and nobody waits any more.
+    pub fn closed(&self) -> bool {
+        self.machine.scheduler().channels[self.id].closed()
+    }
+
+    /// +n: n senders wait, or values in an inbox; −n: n receivers wait.
+    pub fn balance(&self) -> i64 {
+        self.machine.scheduler().channels[self.id].balance() as i64
+    }
+
+    /// The first of those that wait.
+    pub fn queue(&self) -> Option<Tasklet> {
+        Tasklet::find(&self.machine, self.machine.scheduler().channels[self.id].first)
+    }
+
+    /// Who goes on at once after a hand-over: −1 the receiver (at first), 1 the sender, 0 whoever came last.
+    pub fn preference(&self) -> i8 {
+        self.machine.scheduler().channels[self.id].preference
+    }
+
+    /// Sets the [preference](Self::preference); what is beyond −1 or 1 counts as these.
+    pub fn set_preference(&self, preference: i8) {
+        self.machine.scheduler().channels[self.id].preference = preference.clamp(-1, 1);
+    }
+
+    /// After each hand-over the next in the run queue runs, whoever it is.
+    pub fn schedule_all(&self) -> bool {
+        self.machine.scheduler().channels[self.id].schedule_all
+    }
+
+    /// Sets [`schedule_all`](Self::schedule_all).
+    pub fn set_schedule_all(&self, all: bool) {
+        self.machine.scheduler().channels[self.id].schedule_all = all;
+    }
+
+    /// Sends what is in `mine`, or receives into it.
+    #[inline]
+    fn transfer(&self, mine: &mut Option<T>, direction: Direction, verb: &str) -> Result<(), Error> {
+        let machine = &*self.machine;
+        let frame = machine.begin(self.id, direction, verb)?;
+        if machine.scheduler().channels[self.id].buffer.is_some()
+            && machine.use_buffer(self.id, direction, self.exchange(mine), verb)?
+        {
+            return Ok(());
+        }
+        loop {
+            let Some(meeting) = machine.partner(self.id, direction, frame, verb)? else {
+                let exchange = self.exchange(mine);
+                return machine.block_on(self.id, direction, frame, exchange, verb);
+            };
+            let partner = &machine.scheduler().tasklets[meeting.partner()];
+            // SAFETY: a waiting Rust tasklet's exchange points to an `Option` of its carrier's type in a
+            // frame that stays until it is resumed.
+            let theirs = unsafe {
+                match (partner.thread.is_null(), partner.native.as_ref().map(|native| native.exchange)) {
+                    (true, Some(Exchange::Value(theirs, carrier))) if carrier.is::<T>() => {
+                        Some(&mut *theirs.cast::<Option<T>>())
+                    }
+                    _ => None,
+                }
+            };
+            let raised = match theirs {
+                Some(theirs) => {
+                    match direction {
+                        Direction::Send => *theirs = mine.take(),
+                        Direction::Receive => *mine = theirs.take(),
+                    }
+                    None
+                }
+                None => {
+                    match machine.trade(self.id, direction, meeting.partner(), self.exchange(mine), verb)? {
+                        Trade::Done => None,
+                        Trade::Raised(error) => Some(error),
+                        Trade::Refused => continue,
+                    }
+                }
+            };
+            machine.meet(self.id, direction, frame, meeting)?;
+            return raised.map_or(Ok(()), Err);
+        }
+    }
+
+    fn exchange(&self, mine: &mut Option<T>) -> Exchange {
+        Exchange::Value((&raw mut *mine).cast(), self.carrier)
+    }
+}
+
+impl<T> Clone for Channel<T> {
+    fn clone(&self) -> Self {
+        if let Some(channel) = self.machine.scheduler().channels.get_mut(self.id) {
+            channel.holders += 1;
+        }
+        Self { machine: self.machine.clone(), id: self.id, carrier: self.carrier, values: PhantomData }
+    }
+}
+
+impl<T> Drop for Channel<T> {
+    fn drop(&mut self) {
+        // This may run in a finaliser of the VM, so the loop does the rest.
+        if let Ok(mut dropped) = self.machine.dropped.try_borrow_mut() {
+            dropped.push(Dropped::Channel(self.id));
+        }
+    }
+}
+
+impl<T> fmt::Debug for Channel<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "channel {}", number(self.id))
+    }
+}
+
+impl<T> PartialEq for Channel<T> {
+    /// The same channel.
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.machine, &other.machine) && self.id == other.id
+    }
+}
+
+impl<T> Eq for Channel<T> {}
+
+impl<T: IntoLua + FromLua + 'static> IntoLua for Channel<T> {
+    fn into_lua(self, _: &Lua) -> mlua::Result<Value> {
+        self.to_value()
+    }
+}
+
+impl<T: IntoLua + FromLua + 'static> IntoLua for &Channel<T> {
+    fn into_lua(self, _: &Lua) -> mlua::Result<Value> {
+        self.to_value()
+    }
+}
+
+impl<T: IntoLua + FromLua + 'static> Channel<T> {
+    fn to_value(&self) -> mlua::Result<Value> {
+        let machine = &*self.machine;
+        let vm = machine.vm().ok_or_else(|| mlua::Error::external(Machine::gone()))?;
+        machine.scheduler().channels[self.id].carrier.get_or_insert(Of::<T>::LUAU);
+        // SAFETY: protected by mlua.
+        unsafe { vm.lua().exec_raw((), |L| machine.push_channel(L, self.id)) }
+    }
+}
+
+impl<T: IntoLua + FromLua + 'static> FromLua for Channel<T> {
+    fn from_lua(value: Value, lua: &Lua) -> mlua::Result<Self> {
+        let machine = Machine::of_lua(lua)?;
+        let name = value.type_name();
+        // SAFETY: protected by mlua, which has pushed the value alone. The handle is kept as long as Rust
+        // has one.
+        let id = unsafe {
+            let mut id = None;
+            lua.exec_raw::<()>(value, |L| {
+                id = machine.channel_at(L, -1);
+                if let Some(id) = id {
+                    machine.keep_channel(L, -1, id);
+                }
+                lua_settop(L, 0);
+            })?;
+            id
+        };
+        let id = id.ok_or_else(|| mlua::Error::FromLuaConversionError {
+            from: name,
+            to: "channel".into(),
+            message: None,
+        })?;
+        machine.scheduler().channels[id].carrier.get_or_insert(Of::<T>::LUAU);
+        Ok(Self::of(machine, id, Of::<T>::LUAU))
+    }
+}
+
+/// A loop over what a channel receives; see [`Channel::iter`].
+pub struct Iter<'a, T> {
+    channel: &'a Channel<T>,
+    ended: bool,
+}
+
+impl<T: 'static> Iterator for Iter<'_, T> {
+    type Item = Result<T, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let item = self.channel.next().transpose();
+        self.ended = !matches!(item, Some(Ok(_)));
+        item
+    }
+}
+
+/// What came of a hand-over that is not just a move.
+enum Trade {
+    /// The value is where it belongs.
+    Done,
+    /// The partner has sent an error.
+    Raised(Error),
+    /// The partner's value can't be converted, which it has been told: it waits no longer.
+    Refused,
+}
+
+/// A caller that meets a waiting partner.
+enum Encounter {
+    /// As the preference has it.
+    Switching(Meeting),
+    /// The caller can't switch, so it goes on.
+    Quiet(TaskletId),
+}
+
+impl Encounter {
+    fn partner(&self) -> TaskletId {
+        match self {
+            Self::Switching(meeting) => meeting.partner,
+            Self::Quiet(partner) => *partner,
+        }
+    }
+}
+
+impl Machine {
+    /// Begins a channel operation of Rust code: the frame that can wait, if any; the callback is called.
+    #[inline]
+    pub(super) fn begin(
+        &self,
+        channel: ChannelId,
+        direction: Direction,
+        verb: &str,
+    ) -> Result<Option<*mut Native>, Error> {
+        let frame = self.frame(verb)?;
+        if self.channel_callback.get().is_some() {
+            self.announce_transfer(channel, direction);
+        }
+        Ok(frame)
+    }
+
+    /// Whom the operation meets; `None` if it has to wait, and may.
+    #[inline]
+    fn partner(
+        &self,
+        channel: ChannelId,
+        direction: Direction,
+        frame: Option<*mut Native>,
+        verb: &str,
+    ) -> Result<Option<Encounter>, Error> {
+        let scheduler = self.scheduler();
+        if frame.is_none() {
+            let queue = &scheduler.channels[channel];
+            return match queue.has_partner(direction) {
+                true => Ok(Some(Encounter::Quiet(queue.first))),
+                false => Err(self.cannot_wait(verb)),
+            };
+        }
+        match scheduler.meeting(channel, direction) {
+            Ok(meeting) => Ok(meeting.map(Encounter::Switching)),
+            Err(kind) => Err(self.refused_transfer(kind, channel, verb)),
+        }
+    }
+
+    #[cold]
+    fn refused_transfer(&self, kind: ErrorKind, channel: ChannelId, verb: &str) -> Error {
+        if kind == ErrorKind::Closed {
+            let text =
+                format!("{verb}: channel {} is closed, and nobody waits at its other end", number(channel));
+            return Error::new(kind, text);
+        }
+        self.scheduler().refusal(kind, verb, self.scheduler().current)
+    }
+
+    /// The hand-over has taken place: the partner is runnable, and whoever is preferred goes on.
+    #[inline]
+    fn meet(
+        &self,
+        channel: ChannelId,
+        direction: Direction,
+        frame: Option<*mut Native>,
+        encounter: Encounter,
+    ) -> Result<(), Error> {
+        let scheduler = self.scheduler();
+        scheduler.messages += 1;
+        match (encounter, frame) {
+            (Encounter::Switching(meeting), Some(frame)) => match scheduler.meet(channel, meeting) {
+                Turn::Keep => Ok(()),
+                // SAFETY: the frame is the running one.
+                Turn::Switch => unsafe { self.wait(frame, Step::Blocked) },
+            },
+            _ => {
+                scheduler.meet_quietly(channel, direction);
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits on the channel with something to give or to take.
+    #[inline]
+    fn block_on(
+        &self,
+        channel: ChannelId,
+        direction: Direction,
+        frame: Option<*mut Native>,
+        exchange: Exchange,
+        verb: &str,
+    ) -> Result<(), Error> {
+        let Some(frame) = frame else { return Err(self.cannot_wait(verb)) };
+        // SAFETY: the frame is the running one; the exchange points into its stack, or the host's, which
+        // stays until it goes on.
+        unsafe {
+            (*frame).exchange = exchange;
+            match self.scheduler().block(channel, direction) {
+                Ok(_) => self.wait(frame, Step::Blocked),
+                Err(kind) => {
+                    (*frame).exchange = Exchange::Nothing;
+                    Err(self.refused_transfer(kind, channel, verb))
+                }
+            }
+        }
+    }
+
+    /// A hand-over between Rust and a partner that is Luau, or Rust with another type, or has an error.
+    #[cold]
+    fn trade(
+        &self,
+        channel: ChannelId,
+        direction: Direction,
+        partner: TaskletId,
+        mine: Exchange,
+        verb: &str,
+    ) -> Result<Trade, Error> {
+        let Exchange::Value(place, carrier) = mine else { return Ok(Trade::Done) };
+        let carrier = self.luau_carrier(channel, carrier);
+        let tasklet = &self.scheduler().tasklets[partner];
+        let (thread, native, slot) = (tasklet.thread, tasklet.native, tasklet.slot);
+        // SAFETY: the partner is suspended: a Luau one with its slot on top of its stack, a Rust one with an
+        // exchange that points into its stack. `place` is the caller's.
+        unsafe {
+            if thread.is_null() {
+                return match (*native).exchange {
+                    Exchange::Error(error) => Ok(Trade::Raised(
+                        (*error).take().unwrap_or_else(|| Error::new(ErrorKind::Gone, verb)),
+                    )),
+                    Exchange::Value(theirs, other) => {
+                        let other = self.luau_carrier(channel, other);
+                        let (from, source, to, target) = match direction {
+                            Direction::Send => (carrier, place, other, theirs),
+                            Direction::Receive => (other, theirs, carrier, place),
+                        };
+                        match self.convert(from, source, to, target) {
+                            Ok(()) => Ok(Trade::Done),
+                            Err(error) => self.blame(direction, partner, channel, to, error, verb),
+                        }
+                    }
+                    Exchange::Nothing => Ok(Trade::Done),
+                };
+            }
+            if lua_checkstack(thread, 4) == 0 {
+                return Err(Error::new(ErrorKind::Memory, format!("{verb}: no memory to move the value")));
+            }
+            match direction {
+                Direction::Send => {
+                    carrier.push(self, thread, place)?;
+                    lua_replace(thread, -2);
+                    self.scheduler().tasklets[partner].slot = Slot::Value;
+                }
+                Direction::Receive if slot == Slot::Error => {
+                    let error = self.read_thrown(thread, -1);
+                    lua_settop(thread, -2);
+                    lua_pushnil(thread);
+                    self.scheduler().tasklets[partner].slot = Slot::Value;
+                    return Ok(Trade::Raised(error));
+                }
+                Direction::Receive => {
+                    if let Err(error) = carrier.take(self, thread, -1, place) {
+                        return self.blame(direction, partner, channel, carrier, error, verb);
+                    }
+                    lua_settop(thread, -2);
+                    lua_pushnil(thread);
+                }
+            }
+        }
+        Ok(Trade::Done)
+    }
+
+    /// A hand-over between a script, whose value or slot is on top of the stack, and a Rust partner. What
+    /// the partner has sent, a value or an error, is pushed; `None` if it could not be converted, which it
+    /// has been told: it waits no longer. `[-0, +1]`
+    ///
+    /// # Safety
+    /// Called from a C function with room for 5 values; nothing has to be dropped in its frames.
+    #[cold]
+    pub(crate) unsafe fn trade_with_rust(
+        &self,
+        L: *mut lua_State,
+        channel: ChannelId,
+        direction: Direction,
+        slot: Slot,
+        partner: TaskletId,
+        verb: &str,
+    ) -> Option<Slot> {
+        // SAFETY: the caller's; the partner waits with an exchange that points into its stack.
+        unsafe {
+            luaL_checkstack(L, 6, std::ptr::null());
+            let native = self.scheduler().tasklets[partner].native;
+            if direction == Direction::Send {
+                if slot == Slot::Error {
+                    self.deliver_error(partner, self.read_thrown(L, -1));
+                } else if let Exchange::Value(place, carrier) = (*native).exchange {
+                    let carrier = self.luau_carrier(channel, carrier);
+                    if let Err(error) = carrier.take(self, L, -1, place) {
+                        match self.blame(direction, partner, channel, carrier, error, verb) {
+                            Err(error) => self.raise_error(L, error),
+                            Ok(_) => return None,
+                        }
+                    }
+                }
+                lua_pushnil(L);
+                return Some(Slot::Value);
+            }
+            match (*native).exchange {
+                Exchange::Error(place) => {
+                    let error = (*place).take().unwrap_or_else(Error::exit);
+                    let kept = std::mem::ManuallyDrop::new(error);
+                    self.push_thrown(L, &kept);
+                    drop(std::mem::ManuallyDrop::into_inner(kept));
+                    Some(Slot::Error)
+                }
+                Exchange::Value(place, carrier) => {
+                    let carrier = self.luau_carrier(channel, carrier);
+                    match carrier.push(self, L, place) {
+                        Ok(()) => Some(Slot::Value),
+                        Err(error) => {
+                            let text =
+                                format!("send: the value can't be given to a script: {}", error.message);
+                            self.deliver_error(partner, Error::new(error.kind, text));
+                            self.scheduler().interrupt_wait(partner);
+                            None
+                        }
+                    }
+                }
+                Exchange::Nothing => {
+                    lua_pushnil(L);
+                    Some(Slot::Value)
+                }
+            }
+        }
+    }
+
+    /// A value could not be converted: its sender gets the error, whichever end that is.
+    fn blame(
+        &self,
+        direction: Direction,
+        partner: TaskletId,
+        channel: ChannelId,
+        target: &Carrier,
+        error: Error,
+        verb: &str,
+    ) -> Result<Trade, Error> {
+        let text = |verb: &str| {
+            let (channel, wanted) = (number(channel), target.type_name());
+            Error::new(
+                error.kind,
+                format!("{verb}: channel {channel} is received from as {wanted}: {}", error.message),
+            )
+        };
+        if direction == Direction::Send {
+            return Err(text(verb));
+        }
+        self.deliver_error(partner, text("send"));
+        self.scheduler().interrupt_wait(partner);
+        Ok(Trade::Refused)
+    }
+
+    /// Moves a value of one type to a place for another, through the VM.
+    unsafe fn convert(
+        &self,
+        from: &Carrier,
+        source: *mut (),
+        to: &Carrier,
+        target: *mut (),
+    ) -> Result<(), Error> {
+        let L = self.scratch;
+        // SAFETY: the caller's places; the scratch coroutine has room, and gets back what it had.
+        unsafe {
+            from.push(self, L, source)?;
+            let taken = to.take(self, L, -1, target);
+            lua_settop(L, -2);
+            taken
+        }
+    }
+
+    /// What is known of the type beyond what the handle knew when it was made.
+    pub(crate) fn luau_carrier(&self, channel: ChannelId, carrier: &'static Carrier) -> &'static Carrier {
+        match self.scheduler().channels.get(channel).and_then(|channel| channel.carrier) {
+            Some(known) if !carrier.reaches_luau() && known.same_type(carrier) => known,
+            _ => carrier,
+        }
+    }
+
+    /// Sends to an inbox, or takes what waits in one; false to wait like in any channel.
+    #[cold]
+    fn use_buffer(
+        &self,
+        channel: ChannelId,
+        direction: Direction,
+        mine: Exchange,
+        verb: &str,
+    ) -> Result<bool, Error> {
+        let Exchange::Value(place, carrier) = mine else { return Ok(false) };
+        let carrier = self.luau_carrier(channel, carrier);
+        if direction == Direction::Send && self.scheduler().channels[channel].closing {
+            return Err(Error::new(ErrorKind::Closed, format!("{verb}: the inbox is closed")));
+        }
+        let L = self.scratch;
+        // SAFETY: the scratch coroutine has room, and gets back what it had. What may run out of memory is
+        // protected.
+        unsafe {
+            match direction {
+                Direction::Send => {
+                    carrier.push(self, L, place)?;
+                    let posted = crate::luau::protect(self.helper, |helper| {
+                        lua_xpush(L, helper, -1);
+                        self.post(helper, channel);
+                    });
+                    lua_settop(L, -2);
+                    posted.map(|()| true)
+                }
+                Direction::Receive => {
+                    if !self.take_buffered(L, channel) {
+                        return Ok(false);
+                    }
+                    let taken = carrier.take(self, L, -1, place).map_err(|error| self.with_value(error, L));
+                    lua_settop(L, -2);
+                    taken.map(|()| true)
+                }
+            }
+        }
+    }
+
+    /// The error has the value on top of the stack, which would be lost else. `[-0, +0]`
+    unsafe fn with_value(&self, error: Error, L: *mut lua_State) -> Error {
+        // SAFETY: the caller's.
+        match self.vm().map(|vm| unsafe { vm.read_value(L, -1) }) {
+            Some(Ok(value)) => error.with_thrown(crate::scheduler::Thrown::Luau(value)),
+            _ => error,
+        }
+    }
+}
