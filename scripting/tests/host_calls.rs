@@ -116,7 +116,7 @@ fn what_a_host_function_returns_as_an_error_or_panics_with_is_raised_in_the_call
         refused("panic", { "panicked: no text" }, host.panic, "x", 2)
         refused("type", { "panic: expected a string, got nil" }, host.panic, nil)
         tasklet(function() host.panic("in a tasklet") end)()
-        refused("type", { "in a tasklet" }, scheduler.run)
+        refused("panic", { "in a tasklet" }, scheduler.run)
         coroutine.wrap(function() refused("gone", {}, host.fail) end)()
         eq(host.add(1, 1), 2)
         "##,
