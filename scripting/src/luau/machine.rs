@@ -98,6 +98,9 @@ pub(crate) struct Machine {
     pub(crate) error_handler: Cell<Option<Anchor>>,
     pub(crate) schedule_callback: Cell<Option<Anchor>>,
     pub(crate) channel_callback: Cell<Option<Anchor>>,
+    /// Between two slices there is more to do than to resume the next one: handles were dropped, or a
+    /// callback wants to know of the switch.
+    pub(crate) busy: Cell<bool>,
     pub(crate) dropped: RefCell<Vec<Dropped>>,
     /// The handle of a tasklet that has just ended, until the schedule callback has heard of it.
     pub(super) farewell: Cell<Option<(TaskletId, Anchor)>>,
@@ -185,6 +188,7 @@ impl Machine {
                 error_handler: Cell::default(),
                 schedule_callback: Cell::default(),
                 channel_callback: Cell::default(),
+                busy: Cell::new(false),
                 dropped: RefCell::default(),
                 farewell: Cell::default(),
                 spare: RefCell::default(),
@@ -212,8 +216,16 @@ impl Machine {
     /// `L` is a live state of a VM whose machine was made by [`new`](Self::new).
     #[inline]
     pub unsafe fn of<'a>(L: *mut lua_State) -> &'a Self {
-        // SAFETY: `new` has put the pointer there, and the machine outlives the VM.
-        unsafe { &*lua_getthreaddata(lua_mainthread(L)).cast::<Self>() }
+        // SAFETY: `new` has put the pointer into the main coroutine; the others get it when they first
+        // ask. The machine outlives the VM.
+        unsafe {
+            let mut machine = lua_getthreaddata(L);
+            if machine.is_null() {
+                machine = lua_getthreaddata(lua_mainthread(L));
+                lua_setthreaddata(L, machine);
+            }
+            &*machine.cast::<Self>()
+        }
     }
 
     /// The machine of mlua's handle of the VM.
@@ -354,8 +366,9 @@ impl Machine {
     ///
     /// # Safety
     /// Called last in a C function, after [`can_block`](Self::can_block).
+    #[inline]
     pub(super) unsafe fn suspend(&self, L: *mut lua_State, id: TaskletId) -> c_int {
-        let tasklet = &mut self.scheduler().tasklets[id];
+        let tasklet = self.scheduler().member(id);
         tasklet.thread = L;
         tasklet.slot = Slot::Value;
         if !self.nest().is_empty() {
@@ -367,6 +380,7 @@ impl Machine {
 
     /// The coroutines that the running tasklet's script has resumed, and that wait for `L`, become
     /// frames.
+    #[cold]
     pub(crate) fn outward(&self, id: TaskletId, L: *mut lua_State) {
         let tasklet = &mut self.scheduler().tasklets[id];
         debug_assert!(self.nest().last() != Some(&L));
@@ -407,10 +421,19 @@ impl Machine {
         }
     }
 
+    /// Notes that a handle is gone; for finalisers, which may do nothing else.
+    pub(crate) fn note_dropped(&self, handle: Dropped) {
+        if let Ok(mut dropped) = self.dropped.try_borrow_mut() {
+            dropped.push(handle);
+            self.busy.set(true);
+        }
+    }
+
     /// The VM can suspend the running tasklet at this place, out through all its coroutines.
     ///
     /// # Safety
     /// `L` is the state of the calling C function.
+    #[inline]
     pub(crate) unsafe fn can_block(&self, L: *mut lua_State) -> bool {
         // SAFETY: reads counters of live coroutines.
         unsafe { lua_isyieldable(L) != 0 && self.nest().iter().all(|&outer| lua_isyieldable(outer) != 0) }

@@ -41,17 +41,16 @@ impl Machine {
         self.looping.set(true);
         let _looping = Looping(self);
         loop {
-            if !self.dropped.borrow().is_empty() {
+            if self.busy.get() {
                 self.tidy();
-            }
-            if self.schedule_callback.get().is_some() {
                 self.announce_switch(self.scheduler().current);
+                self.busy.set(self.schedule_callback.get().is_some());
             }
             let scheduler = self.scheduler();
             let next = scheduler.current;
-            if next == scheduler.main && scheduler.tasklets[next].thread.is_null() {
+            if next == scheduler.main && scheduler.member(next).thread.is_null() {
                 self.running.set(next);
-                let main = &mut scheduler.tasklets[next];
+                let main = scheduler.member(next);
                 main.switches = main.switches.wrapping_add(1);
                 if main.flags.running {
                     // A script may have ended the frame from inside of a run with a limit.
@@ -85,14 +84,14 @@ impl Machine {
             scheduler.restart_ticks();
         }
         self.running.set(id);
-        let mut tasklet = &mut scheduler.tasklets[id];
+        let mut tasklet = scheduler.member(id);
         if tasklet.flags.running {
             scheduler.leave_run(id);
             if !scheduler.limited {
                 // SAFETY: the VM is alive.
                 unsafe { super::interrupt::disarm(self.helper) };
             }
-            tasklet = &mut scheduler.tasklets[id];
+            tasklet = scheduler.member(id);
         }
         tasklet.switches = tasklet.switches.wrapping_add(1);
         let thread = tasklet.thread;
@@ -128,7 +127,7 @@ impl Machine {
     /// begins, as an error was thrown at it before.
     #[inline]
     unsafe fn native_slice(&self, id: TaskletId, ends: bool) -> bool {
-        let tasklet = &mut self.scheduler().tasklets[id];
+        let tasklet = self.scheduler().member(id);
         let native = tasklet.native;
         tasklet.slot = Slot::Value;
         // SAFETY: the frame is suspended, or new.

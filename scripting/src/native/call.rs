@@ -17,6 +17,35 @@ struct BlockingFunction {
     begin: Box<dyn Fn(*mut lua_State) -> Result<*mut Native, Error>>,
 }
 
+impl BlockingFunction {
+    fn new<A, R>(machine: *const Machine, f: impl Fn(&Scheduler, A) -> Result<R, Error> + 'static) -> Self
+    where
+        A: FromLuaMulti + 'static,
+        R: IntoLuaMulti,
+    {
+        let f = Rc::new(f);
+        let begin = move |L: *mut lua_State| -> Result<*mut Native, Error> {
+            // SAFETY: the function belongs to the machine's VM, and is called by it.
+            let machine = unsafe { &*machine };
+            let vm = machine.vm().ok_or_else(Machine::gone)?;
+            // SAFETY: the arguments are the whole stack.
+            let arguments = unsafe { vm.take_all(L)? };
+            let arguments = A::from_lua_multi(arguments, vm.lua())?;
+            let slot = machine.stacks.take().map_err(|error| {
+                let text = format!("the system has no room for another stack: {error}");
+                Error::new(ErrorKind::Memory, text)
+            })?;
+            let (f, scheduler) = (f.clone(), vm.scheduler());
+            Ok(Native::new(slot, move || {
+                let results = f(&scheduler, arguments)?;
+                let vm = scheduler.vm()?;
+                Ok(scheduler.machine.on_main_stack(|| results.into_lua_multi(vm.lua()))?)
+            }))
+        };
+        Self { machine, begin: Box::new(begin) }
+    }
+}
+
 impl Vm {
     /// Makes a function for scripts that may wait: in it, everything on the [`Scheduler`] and on channels
     /// can be used as in a tasklet whose body is Rust. Its caller waits meanwhile, and others run.
@@ -55,27 +84,7 @@ impl Vm {
         A: FromLuaMulti + 'static,
         R: IntoLuaMulti,
     {
-        let machine: *const Machine = self.machine();
-        let f = Rc::new(f);
-        let begin = move |L: *mut lua_State| -> Result<*mut Native, Error> {
-            // SAFETY: the function belongs to the machine's VM, and is called by it.
-            let machine = unsafe { &*machine };
-            let vm = machine.vm().ok_or_else(Machine::gone)?;
-            // SAFETY: the arguments are the whole stack.
-            let arguments = unsafe { vm.take_all(L)? };
-            let arguments = A::from_lua_multi(arguments, vm.lua())?;
-            let slot = machine.stacks.take().map_err(|error| {
-                let text = format!("the system has no room for another stack: {error}");
-                Error::new(ErrorKind::Memory, text)
-            })?;
-            let (f, scheduler) = (f.clone(), vm.scheduler());
-            Ok(Native::new(slot, move || {
-                let results = f(&scheduler, arguments)?;
-                let vm = scheduler.vm()?;
-                Ok(scheduler.machine.on_main_stack(|| results.into_lua_multi(vm.lua()))?)
-            }))
-        };
-        let mut f = Some(BlockingFunction { machine, begin: Box::new(begin) });
+        let mut f = Some(BlockingFunction::new(self.machine(), f));
         // SAFETY: the userdata owns the function, and the closure keeps the userdata.
         let function = unsafe {
             self.lua().exec_raw::<Function>((), |L| {
@@ -123,17 +132,27 @@ unsafe extern "C-unwind" fn call_blocking(L: *mut lua_State) -> c_int {
     // Nothing but plain data is alive when an error is raised.
     unsafe {
         let function = &*lua_touserdata(L, lua_upvalueindex(1)).cast::<BlockingFunction>();
-        let machine = &*function.machine;
-        let ending = catch_unwind(AssertUnwindSafe(|| machine.begin_blocking(L, function)));
-        match ending.unwrap_or_else(|panic| Ending::Raise(panicked(&*panic))) {
-            Ending::Results(n) => n,
-            Ending::Raise(error) => machine.raise_error(L, error),
-            Ending::Suspend => lua_break(L),
-        }
+        (*function.machine).call_blocking(L, function)
     }
 }
 
 impl Machine {
+    /// Calls the function with the arguments that are the whole stack.
+    ///
+    /// # Safety
+    /// Called last in a C function.
+    unsafe fn call_blocking(&self, L: *mut lua_State, function: &BlockingFunction) -> c_int {
+        // SAFETY: nothing but plain data is alive when an error is raised.
+        unsafe {
+            let ending = catch_unwind(AssertUnwindSafe(|| self.begin_blocking(L, function)));
+            match ending.unwrap_or_else(|panic| Ending::Raise(panicked(&*panic))) {
+                Ending::Results(n) => n,
+                Ending::Raise(error) => self.raise_error(L, error),
+                Ending::Suspend => lua_break(L),
+            }
+        }
+    }
+
     /// Runs the function until it waits or is through.
     unsafe fn begin_blocking(&self, L: *mut lua_State, function: &BlockingFunction) -> Ending {
         let native = match (function.begin)(L) {

@@ -256,9 +256,7 @@ impl<T> Clone for Channel<T> {
 impl<T> Drop for Channel<T> {
     fn drop(&mut self) {
         // This may run in a finaliser of the VM, so the loop does the rest.
-        if let Ok(mut dropped) = self.machine.dropped.try_borrow_mut() {
-            dropped.push(Dropped::Channel(self.id));
-        }
+        self.machine.note_dropped(Dropped::Channel(self.id));
     }
 }
 
@@ -433,7 +431,8 @@ impl Machine {
         let scheduler = self.scheduler();
         scheduler.messages += 1;
         match (encounter, frame) {
-            (Encounter::Switching(meeting), Some(frame)) => match scheduler.meet(channel, meeting) {
+            (Encounter::Switching(meeting), Some(frame)) => match scheduler.meet(channel, direction, meeting)
+            {
                 Turn::Keep => Ok(()),
                 // SAFETY: the frame is the running one.
                 Turn::Switch => unsafe { self.wait(frame, Step::Blocked) },

@@ -343,6 +343,7 @@ impl Scheduler {
             Some(f) => Some(vm.anchor(f)?),
             None => None,
         };
+        self.machine.busy.set(true);
         if let Some(before) = cell.replace(anchor) {
             // SAFETY: the VM is alive, and nobody else has the anchor.
             unsafe { self.machine.anchors().release(before) };

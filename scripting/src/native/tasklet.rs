@@ -369,9 +369,7 @@ impl Clone for Tasklet {
 impl Drop for Tasklet {
     fn drop(&mut self) {
         // This may run in a finaliser of the VM, so the loop does the rest.
-        if let Ok(mut dropped) = self.machine.dropped.try_borrow_mut() {
-            dropped.push(Dropped::Tasklet(self.id));
-        }
+        self.machine.note_dropped(Dropped::Tasklet(self.id));
     }
 }
 

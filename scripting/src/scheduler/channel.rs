@@ -18,7 +18,16 @@ pub(crate) enum Direction {
 }
 
 impl Direction {
+    /// That of the partner.
+    pub fn opposite(self) -> Self {
+        match self {
+            Self::Send => Self::Receive,
+            Self::Receive => Self::Send,
+        }
+    }
+
     /// What one waiter on this side adds to the balance.
+    #[inline]
     pub fn sign(self) -> i32 {
         match self {
             Self::Send => 1,
@@ -111,17 +120,18 @@ impl Scheduler {
     }
 
     /// Puts a floating tasklet at the end of the channel's queue.
+    #[inline]
     pub(super) fn enqueue(&mut self, channel: ChannelId, direction: Direction, id: TaskletId) {
-        let queue = &mut self.channels[channel];
+        let queue = self.open_channel(channel);
         let last = std::mem::replace(&mut queue.last, id);
         if queue.first == TaskletId::default() {
             queue.first = id;
         }
         queue.balance += direction.sign();
-        if let Some(last) = self.tasklets.get_mut(last) {
-            last.next = id;
+        if last != TaskletId::default() {
+            self.member(last).next = id;
         }
-        let tasklet = &mut self.tasklets[id];
+        let tasklet = self.member(id);
         debug_assert_eq!(tasklet.place, Place::Floating);
         tasklet.prev = last;
         tasklet.next = TaskletId::default();
@@ -129,21 +139,22 @@ impl Scheduler {
     }
 
     /// Takes a waiter out of the channel's queue, wherever it stands; the others keep their order.
+    #[inline]
     pub(super) fn dequeue(&mut self, channel: ChannelId, direction: Direction, id: TaskletId) {
-        let tasklet = &mut self.tasklets[id];
+        let tasklet = self.member(id);
         let (prev, next) = (tasklet.prev, tasklet.next);
         tasklet.prev = TaskletId::default();
         tasklet.next = TaskletId::default();
         tasklet.place = Place::Floating;
-        let queue = &mut self.channels[channel];
+        let queue = self.open_channel(channel);
         queue.balance -= direction.sign();
-        match self.tasklets.get_mut(prev) {
-            Some(prev) => prev.next = next,
-            None => queue.first = next,
+        match prev == TaskletId::default() {
+            false => self.member(prev).next = next,
+            true => self.open_channel(channel).first = next,
         }
-        match self.tasklets.get_mut(next) {
-            Some(next) => next.prev = prev,
-            None => queue.last = prev,
+        match next == TaskletId::default() {
+            false => self.member(next).prev = prev,
+            true => self.open_channel(channel).last = prev,
         }
     }
 }

@@ -88,6 +88,25 @@ impl Scheduler {
         scheduler
     }
 
+    /// A tasklet that is in a queue, or runs: such a one exists.
+    #[inline(always)]
+    pub fn member(&mut self, id: TaskletId) -> &mut Tasklet {
+        debug_assert!(self.tasklets.contains_key(id));
+        // SAFETY: a record is only removed when its tasklet is dead, and the dead are in no queue: `unqueue`,
+        // `dequeue` and `wake` have unlinked them from their neighbours before. Callers pass links of
+        // queues, the head, or a tasklet whose record they have just seen.
+        unsafe { self.tasklets.get_unchecked_mut(id) }
+    }
+
+    /// A channel whose handle somebody holds: such a one exists.
+    #[inline(always)]
+    pub fn open_channel(&mut self, id: ChannelId) -> &mut Channel {
+        debug_assert!(self.channels.contains_key(id));
+        // SAFETY: a record is only removed when its last handle is gone; callers have one, or come from a
+        // waiter, whose stack holds one.
+        unsafe { self.channels.get_unchecked_mut(id) }
+    }
+
     /// A new, unbound tasklet.
     pub fn create(&mut self, owner: OwnerId) -> TaskletId {
         self.tasklets.insert(Tasklet::new(owner))

@@ -12,7 +12,7 @@ impl Scheduler {
     #[inline]
     pub(super) fn append(&mut self, id: TaskletId) {
         if self.current == TaskletId::default() {
-            let tasklet = &mut self.tasklets[id];
+            let tasklet = self.member(id);
             tasklet.next = id;
             tasklet.prev = id;
             tasklet.place = Place::Queue;
@@ -43,9 +43,9 @@ impl Scheduler {
     /// Puts a floating tasklet between `successor` and the one before it.
     #[inline]
     pub(super) fn insert_before(&mut self, successor: TaskletId, id: TaskletId) {
-        let predecessor = std::mem::replace(&mut self.tasklets[successor].prev, id);
-        self.tasklets[predecessor].next = id;
-        let tasklet = &mut self.tasklets[id];
+        let predecessor = std::mem::replace(&mut self.member(successor).prev, id);
+        self.member(predecessor).next = id;
+        let tasklet = self.member(id);
         debug_assert_eq!(tasklet.place, Place::Floating);
         tasklet.prev = predecessor;
         tasklet.next = successor;
@@ -62,7 +62,7 @@ impl Scheduler {
     /// As [`unqueue`](Self::unqueue); the member is in `place` from then on.
     #[inline]
     pub(super) fn leave_queue(&mut self, id: TaskletId, place: Place) {
-        let tasklet = &mut self.tasklets[id];
+        let tasklet = self.member(id);
         debug_assert_eq!(tasklet.place, Place::Queue);
         let (prev, next) = (tasklet.prev, tasklet.next);
         tasklet.prev = TaskletId::default();
@@ -73,8 +73,8 @@ impl Scheduler {
             self.current = TaskletId::default();
             return;
         }
-        self.tasklets[prev].next = next;
-        self.tasklets[next].prev = prev;
+        self.member(prev).next = next;
+        self.member(next).prev = prev;
         if self.current == id {
             self.current = next;
         }

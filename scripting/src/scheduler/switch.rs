@@ -41,16 +41,17 @@ impl Scheduler {
             return self.nobody_left(prev);
         }
         self.may_switch(prev, next)?;
-        if self.tasklets[next].place != Place::Queue {
+        if self.member(next).place != Place::Queue {
             self.unlink(next);
             self.append(next);
         }
-        let next = self.soft_stop(prev, next);
+        let next = if self.limited { self.soft_stop(prev, next) } else { next };
         self.current = next;
         Ok(if prev == next { Turn::Keep } else { Turn::Switch })
     }
 
     /// The switch trap forbids every switch to somebody else.
+    #[inline]
     pub(crate) fn may_switch(&self, prev: TaskletId, next: TaskletId) -> Result<(), ErrorKind> {
         if self.switch_trap != 0 && prev != next {
             return Err(ErrorKind::SwitchTrap);
@@ -60,6 +61,7 @@ impl Scheduler {
 
     /// `prev` has left the run queue and it is empty: the innermost `run` returns, or main goes on;
     /// if main is blocked nothing can ever happen again (`semantics.md` 2.18, 10.3).
+    #[cold]
     fn nobody_left(&mut self, prev: TaskletId) -> Result<Turn, ErrorKind> {
         let waiter = self.innermost_runner();
         if self.tasklets[waiter].place != Place::Floating {
@@ -83,7 +85,8 @@ impl Scheduler {
     #[inline]
     pub(crate) fn schedule(&mut self) -> Result<Turn, ErrorKind> {
         let me = self.current;
-        self.switch(me, self.tasklets[me].next)
+        let next = self.member(me).next;
+        self.switch(me, next)
     }
 
     /// Out of the queue, paused; the next one runs (`semantics.md` 3.2).
@@ -203,27 +206,27 @@ impl Scheduler {
 
     /// Whether the channel operation can take place at once, and if so what it will lead to. Changes
     /// nothing yet: the caller hands the value over and then calls [`meet`](Self::meet).
+    #[inline]
     pub(crate) fn meeting(
-        &self,
+        &mut self,
         channel: ChannelId,
         direction: Direction,
     ) -> Result<Option<Meeting>, ErrorKind> {
         let me = self.current;
-        let queue = &self.channels[channel];
+        let queue = self.open_channel(channel);
         if !queue.has_partner(direction) {
-            if self.tasklets[me].flags.block_trap {
+            let closing = queue.closing;
+            if self.member(me).flags.block_trap {
                 return Err(ErrorKind::BlockTrap);
             }
-            if queue.closing {
-                return Err(ErrorKind::Closed);
-            }
-            return Ok(None);
+            return if closing { Err(ErrorKind::Closed) } else { Ok(None) };
         }
         let partner = queue.first;
+        let prefers_partner = i32::from(queue.preference) == -direction.sign();
         let target = if queue.schedule_all {
-            let next = self.tasklets[me].next;
+            let next = self.member(me).next;
             if next == me { partner } else { next }
-        } else if i32::from(queue.preference) == -direction.sign() {
+        } else if prefers_partner {
             partner
         } else {
             me
@@ -233,13 +236,14 @@ impl Scheduler {
     }
 
     /// Takes the partner off the channel and decides who goes on (`semantics.md` 2.6).
-    pub(crate) fn meet(&mut self, channel: ChannelId, meeting: Meeting) -> Turn {
+    #[inline]
+    pub(crate) fn meet(&mut self, channel: ChannelId, direction: Direction, meeting: Meeting) -> Turn {
         let me = self.current;
         let Meeting { partner, target } = meeting;
-        let all = self.channels[channel].schedule_all;
-        self.unlink(partner);
+        let all = self.open_channel(channel).schedule_all;
+        self.dequeue(channel, direction.opposite(), partner);
         if !all && target == partner {
-            let successor = self.tasklets[me].next;
+            let successor = self.member(me).next;
             self.insert_before(successor, partner);
             // Alone in the ring the caller is its own successor, and the partner stands behind it
             // either way.
@@ -247,11 +251,12 @@ impl Scheduler {
             self.append(partner);
         }
         // A hand-over is no place for a soft stop.
-        self.current = if all { self.soft_stop(me, target) } else { target };
+        self.current = if all && self.limited { self.soft_stop(me, target) } else { target };
         if self.current == me { Turn::Keep } else { Turn::Switch }
     }
 
     /// Waits at the end of the channel's queue (`semantics.md` 2.5).
+    #[inline]
     pub(crate) fn block(&mut self, channel: ChannelId, direction: Direction) -> Result<Turn, ErrorKind> {
         let me = self.current;
         self.unqueue(me);

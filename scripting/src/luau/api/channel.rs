@@ -10,24 +10,26 @@ use super::{
 use crate::scheduler::{Channel, ChannelId, Direction, Error, ErrorKind, Slot, Turn, number};
 use std::ffi::{CStr, c_int, c_void};
 
-/// Fields of a handle that are not methods.
+/// Fields of a handle that are not methods, in the order of their atoms.
 const FIELDS: [&str; 6] = ["balance", "closing", "closed", "queue", "preference", "schedule_all"];
 
+/// `send_sequence` comes last and has no atom: the VM does not call it straight, but through `namecall`, for
+/// it needs a continuation, which would cost the others time each time they wait.
 const METHODS: [(&CStr, lua_CFunction); 7] = [
     (c"send", send),
     (c"receive", receive),
     (c"send_exception", send_exception),
     (c"send_throw", send_exception),
-    (c"send_sequence", send_sequence),
     (c"open", open),
     (c"close", close),
+    (c"send_sequence", send_sequence),
 ];
-
-/// What a step of a loop over a channel is called in messages.
-const ITERATION: &str = "for";
 
 /// What a C function returns that has called something which suspended.
 const SUSPENDED: c_int = -1;
+
+/// What a step of a loop over a channel is called in messages.
+const ITERATION: &str = "for";
 
 /// Makes the type of handles. `[-0, +0]`
 ///
@@ -36,17 +38,20 @@ const SUSPENDED: c_int = -1;
 pub(super) unsafe fn install(L: *mut lua_State, machine: &Machine) -> Result<(), Error> {
     // SAFETY: balanced pushes and pops; the destructor is set before any handle exists.
     unsafe {
-        machine.channel_atom.set(super::intern_methods(machine, &METHODS)?);
+        machine.channel_atom.set(super::intern_methods(machine, &METHODS[..STRAIGHT])?);
+        for name in FIELDS {
+            machine.intern(name)?;
+        }
         lua_createtable(L, 0, METHODS.len() as c_int);
         for (name, f) in METHODS {
-            lua_pushcclosurek(L, f, name.as_ptr(), 0, Some(method_goes_on));
-            lua_rawsetfield(L, -2, name.as_ptr());
+            set_function(L, name, f);
         }
+        lua_pushcclosurek(L, send_sequence, c"send_sequence".as_ptr(), 0, Some(sequence_goes_on));
+        lua_rawsetfield(L, -2, c"send_sequence".as_ptr());
         lua_setreadonly(L, -1, 1);
         machine.anchors().set(machine.constants.channel_methods, L, -1);
         lua_createtable(L, 0, 8);
-        lua_pushcclosurek(L, namecall, c"__namecall".as_ptr(), 0, Some(method_goes_on));
-        lua_rawsetfield(L, -2, c"__namecall".as_ptr());
+        set_function(L, c"__namecall", namecall);
         lua_pushvalue(L, -2);
         lua_pushcclosurek(L, index, c"__index".as_ptr(), 1, None);
         lua_rawsetfield(L, -2, c"__index".as_ptr());
@@ -60,10 +65,15 @@ pub(super) unsafe fn install(L: *mut lua_State, machine: &Machine) -> Result<(),
         lua_setreadonly(L, -1, 1);
         lua_setuserdatametatable(L, machine.channel_tag);
         lua_setuserdatadtor(L, machine.channel_tag, Some(forget));
-        lua_settop(L, -2);
-    }
-    for name in FIELDS {
-        machine.intern(name)?;
+        // The frame of a direct call has the `__namecall` that is there now; those that fall back get the
+        // one with a continuation.
+        lua_registeruserdatadirectaccess(L, machine.channel_tag, direct_get, direct_set, direct_namecall);
+        lua_getuserdatametatable(L, machine.channel_tag);
+        lua_setreadonly(L, -1, 0);
+        lua_pushcclosurek(L, namecall, c"__namecall".as_ptr(), 0, Some(sequence_goes_on));
+        lua_rawsetfield(L, -2, c"__namecall".as_ptr());
+        lua_setreadonly(L, -1, 1);
+        lua_settop(L, -3);
     }
     Ok(())
 }
@@ -73,9 +83,7 @@ unsafe extern "C" fn forget(L: *mut lua_State, data: *mut c_void) {
     // SAFETY: the data of a handle is an id. The list is borrowed by nobody who allocates.
     unsafe {
         let id = *data.cast::<ChannelId>();
-        if let Ok(mut dropped) = Machine::of(L).dropped.try_borrow_mut() {
-            dropped.push(Dropped::Channel(id));
-        }
+        Machine::of(L).note_dropped(Dropped::Channel(id));
     }
 }
 
@@ -180,8 +188,11 @@ unsafe extern "C-unwind" fn namecall(L: *mut lua_State) -> c_int {
         let mut atom = -1;
         lua_namecallatom(L, &mut atom);
         let method = atom - c_int::from(Machine::of(L).channel_atom.get());
-        match usize::try_from(method).ok().and_then(|method| METHODS.get(method)) {
+        match usize::try_from(method).ok().and_then(|method| METHODS[..STRAIGHT].get(method)) {
             Some((_, method)) => method(L),
+            None if CStr::from_ptr(lua_namecallatom(L, std::ptr::null_mut())) == c"send_sequence" => {
+                send_sequence(L)
+            }
             None => super::no_method(L, "channel", &METHODS),
         }
     }
@@ -189,7 +200,7 @@ unsafe extern "C-unwind" fn namecall(L: *mut lua_State) -> c_int {
 
 /// A method that has suspended goes on. All but `send_sequence` are through then: what was delivered
 /// is on top, above at most two arguments.
-unsafe extern "C-unwind" fn method_goes_on(L: *mut lua_State, status: c_int) -> c_int {
+unsafe extern "C-unwind" fn sequence_goes_on(L: *mut lua_State, status: c_int) -> c_int {
     // SAFETY: continuation; the stack is as the method left it, with its slot on top.
     unsafe {
         if status != LUA_OK {
@@ -199,13 +210,67 @@ unsafe extern "C-unwind" fn method_goes_on(L: *mut lua_State, status: c_int) -> 
     }
 }
 
+/// The same, straight from the VM.
+unsafe extern "C-unwind" fn direct_namecall(
+    L: *mut lua_State,
+    data: *mut c_void,
+    atom: c_int,
+    _slot: *mut u16,
+    _tag: c_int,
+) -> c_int {
+    // SAFETY: the VM calls this with the data of a handle, and its arguments on the stack.
+    unsafe {
+        let machine = Machine::of(L);
+        match atom - c_int::from(machine.channel_atom.get()) {
+            SEND => send_on(machine, L, *data.cast()),
+            RECEIVE => receive_from(machine, L, *data.cast()),
+            _ => namecall(L),
+        }
+    }
+}
+
+/// How many of [`METHODS`] have an atom.
+const STRAIGHT: usize = METHODS.len() - 1;
+
+/// The places of the two in [`METHODS`].
+const SEND: c_int = 0;
+const RECEIVE: c_int = 1;
+
 unsafe extern "C-unwind" fn send(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM.
     unsafe {
         let machine = Machine::of(L);
         let channel = check(machine, L, 1, "send");
-        lua_settop(L, 2);
+        send_on(machine, L, channel)
+    }
+}
+
+#[inline]
+unsafe fn send_on(machine: &Machine, L: *mut lua_State, channel: ChannelId) -> c_int {
+    // SAFETY: called from a C function with a handle and a value, which may be missing.
+    unsafe {
+        if lua_gettop(L) != 2 {
+            lua_settop(L, 2);
+        }
         transfer(machine, L, channel, Direction::Send, Slot::Value, "send")
+    }
+}
+
+unsafe extern "C-unwind" fn receive(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the VM.
+    unsafe {
+        let machine = Machine::of(L);
+        let channel = check(machine, L, 1, "receive");
+        receive_from(machine, L, channel)
+    }
+}
+
+#[inline]
+unsafe fn receive_from(machine: &Machine, L: *mut lua_State, channel: ChannelId) -> c_int {
+    // SAFETY: called from a C function, which has room; the nil is its slot.
+    unsafe {
+        lua_pushnil(L);
+        transfer(machine, L, channel, Direction::Receive, Slot::Value, "receive")
     }
 }
 
@@ -219,17 +284,6 @@ unsafe extern "C-unwind" fn send_exception(L: *mut lua_State) -> c_int {
             wrong_type(L, 2, "send_exception", "an error value");
         }
         transfer(machine, L, channel, Direction::Send, Slot::Error, "send_exception")
-    }
-}
-
-unsafe extern "C-unwind" fn receive(L: *mut lua_State) -> c_int {
-    // SAFETY: a C function called by the VM.
-    unsafe {
-        let machine = Machine::of(L);
-        let channel = check(machine, L, 1, "receive");
-        lua_settop(L, 1);
-        lua_pushnil(L);
-        transfer(machine, L, channel, Direction::Receive, Slot::Value, "receive")
     }
 }
 
@@ -250,7 +304,7 @@ unsafe fn transfer(
         if machine.channel_callback.get().is_some() {
             announce(L, machine, channel, direction);
         }
-        if machine.scheduler().channels[channel].buffer.is_some()
+        if machine.scheduler().open_channel(channel).buffer.is_some()
             && let Some(result) = use_buffer(L, machine, channel, direction, slot, verb)
         {
             return result;
@@ -273,7 +327,7 @@ unsafe fn transfer(
                 return match machine.scheduler().block(channel, direction) {
                     Ok(turn) => {
                         let result = super::end_turn(machine, L, me, turn);
-                        machine.scheduler().tasklets[me].slot = slot;
+                        machine.scheduler().member(me).slot = slot;
                         result
                     }
                     Err(kind) => refuse(L, kind, verb, me),
@@ -282,7 +336,7 @@ unsafe fn transfer(
             if meeting.switches(me) {
                 check_can_switch(machine, L, verb);
             }
-            let partner = &mut machine.scheduler().tasklets[meeting.partner];
+            let partner = machine.scheduler().member(meeting.partner);
             let thread = partner.thread;
             if thread.is_null() {
                 match machine.trade_with_rust(L, channel, direction, slot, meeting.partner, verb) {
@@ -304,7 +358,7 @@ unsafe fn transfer(
             break (meeting, theirs);
         };
         machine.scheduler().messages += 1;
-        let turn = machine.scheduler().meet(channel, meeting);
+        let turn = machine.scheduler().meet(channel, direction, meeting);
         let mut raises = direction == Direction::Receive && theirs == Slot::Error;
         if raises && verb == ITERATION && machine.is_stop(L, -1) {
             // The loop ends quietly: the stop arrives as the nil that ends it.
@@ -466,9 +520,9 @@ unsafe extern "C-unwind" fn next(L: *mut lua_State) -> c_int {
     unsafe {
         let machine = Machine::of(L);
         let channel = check(machine, L, 1, "for");
-        let queue = &machine.scheduler().channels[channel];
         lua_settop(L, 1);
         lua_pushnil(L);
+        let queue = machine.scheduler().open_channel(channel);
         if queue.closing && queue.balance() <= 0.0 {
             return 1;
         }
@@ -497,20 +551,54 @@ unsafe extern "C-unwind" fn index(L: *mut lua_State) -> c_int {
         let machine = Machine::of(L);
         let channel = check(machine, L, 1, "index");
         lua_pushvalue(L, 2);
-        if lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL {
-            return 1;
-        }
-        let queue = &machine.scheduler().channels[channel];
-        match super::super::value::to_bytes(L, 2).unwrap_or_default() {
-            b"balance" => lua_pushnumber(L, queue.balance()),
-            b"closing" => lua_pushboolean(L, c_int::from(queue.closing)),
-            b"closed" => lua_pushboolean(L, c_int::from(queue.closed())),
-            b"queue" => machine.push_tasklet(L, queue.first),
-            b"preference" => lua_pushnumber(L, f64::from(queue.preference)),
-            b"schedule_all" => lua_pushboolean(L, c_int::from(queue.schedule_all)),
-            _ => lua_pushnil(L),
+        if lua_rawget(L, lua_upvalueindex(1)) == LUA_TNIL {
+            let name = super::super::value::to_bytes(L, 2).unwrap_or_default();
+            push_field(machine, L, channel, FIELDS.iter().position(|field| field.as_bytes() == name));
         }
         1
+    }
+}
+
+/// `c.field`, straight from the VM.
+unsafe extern "C-unwind" fn direct_get(
+    L: *mut lua_State,
+    data: *mut c_void,
+    atom: c_int,
+    _slot: *mut u16,
+    _tag: c_int,
+) {
+    // SAFETY: the VM calls this with the data of a handle, and expects one value.
+    unsafe {
+        let machine = Machine::of(L);
+        let index = atom - c_int::from(machine.channel_atom.get());
+        match usize::try_from(index) {
+            Ok(method) if method < STRAIGHT => {
+                machine.anchors().push(machine.constants.channel_methods, L);
+                lua_rawgetfield(L, -1, METHODS[method].0.as_ptr());
+                lua_remove(L, -2);
+            }
+            other => push_field(machine, L, *data.cast(), other.ok().map(|index| index - STRAIGHT)),
+        }
+    }
+}
+
+/// Pushes the field with this place in [`FIELDS`], or nil. `[-0, +1]`
+unsafe fn push_field(machine: &Machine, L: *mut lua_State, channel: ChannelId, field: Option<usize>) {
+    // SAFETY: called from a C function.
+    unsafe {
+        let queue = machine.scheduler().open_channel(channel);
+        match field.and_then(|field| FIELDS.get(field)).copied() {
+            Some("balance") => lua_pushnumber(L, queue.balance()),
+            Some("closing") => lua_pushboolean(L, c_int::from(queue.closing)),
+            Some("closed") => lua_pushboolean(L, c_int::from(queue.closed())),
+            Some("queue") => {
+                let first = queue.first;
+                machine.push_tasklet(L, first);
+            }
+            Some("preference") => lua_pushnumber(L, f64::from(queue.preference)),
+            Some("schedule_all") => lua_pushboolean(L, c_int::from(queue.schedule_all)),
+            _ => lua_pushnil(L),
+        }
     }
 }
 
@@ -518,27 +606,66 @@ unsafe extern "C-unwind" fn newindex(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM with a handle, a key and a value.
     unsafe {
         let channel = check(Machine::of(L), L, 1, "assignment");
-        match super::super::value::to_bytes(L, 2).unwrap_or_default() {
-            b"preference" => {
-                let preference = check_int(L, 3, "preference").clamp(-1, 1) as i8;
-                Machine::of(L).scheduler().channels[channel].preference = preference;
-            }
-            b"schedule_all" => {
-                let all = check_bool(L, 3, "schedule_all");
-                Machine::of(L).scheduler().channels[channel].schedule_all = all;
-            }
-            other => {
-                let name = String::from_utf8_lossy(other).into_owned();
-                raise(
-                    L,
-                    ErrorKind::Type,
-                    format!(
-                        "a channel has no field '{name}' that can be set; \
-                         it has preference (-1, 0 or 1) and schedule_all (a boolean)"
-                    ),
-                );
-            }
+        let name = super::super::value::to_bytes(L, 2).unwrap_or_default();
+        let field = FIELDS.iter().position(|field| field.as_bytes() == name);
+        if !set_field(L, channel, field, 3) {
+            let name = String::from_utf8_lossy(name).into_owned();
+            refuse_field(L, name);
         }
         0
+    }
+}
+
+/// `c.field = value`, straight from the VM, with the value on top of the stack.
+unsafe extern "C-unwind" fn direct_set(
+    L: *mut lua_State,
+    data: *mut c_void,
+    atom: c_int,
+    _slot: *mut u16,
+    _tag: c_int,
+) {
+    // SAFETY: the VM calls this with the data of a handle and a value.
+    unsafe {
+        let machine = Machine::of(L);
+        let index = atom - c_int::from(machine.channel_atom.get());
+        let field = usize::try_from(index).ok().and_then(|index| index.checked_sub(STRAIGHT));
+        if !set_field(L, *data.cast(), field, -1) {
+            let method = usize::try_from(index).ok().and_then(|index| METHODS.get(index));
+            let name = method.map(|(name, _)| name.to_string_lossy().into_owned());
+            let name = name.or_else(|| FIELDS.get(field?).map(|name| (*name).to_owned()));
+            refuse_field(L, name.unwrap_or_else(|| "of another type".into()));
+        }
+    }
+}
+
+/// Sets a field to the value at `index`; false if it is none that can be set.
+unsafe fn set_field(L: *mut lua_State, channel: ChannelId, field: Option<usize>, index: c_int) -> bool {
+    // SAFETY: called from a C function.
+    unsafe {
+        match field.and_then(|field| FIELDS.get(field)).copied() {
+            Some("preference") => {
+                let preference = check_int(L, index, "preference").clamp(-1, 1) as i8;
+                Machine::of(L).scheduler().open_channel(channel).preference = preference;
+            }
+            Some("schedule_all") => {
+                let all = check_bool(L, index, "schedule_all");
+                Machine::of(L).scheduler().open_channel(channel).schedule_all = all;
+            }
+            _ => return false,
+        }
+        true
+    }
+}
+
+#[cold]
+unsafe fn refuse_field(L: *mut lua_State, name: String) -> ! {
+    // SAFETY: called from a C function; the name is freed before the error is raised.
+    unsafe {
+        let text = format!(
+            "a channel has no field '{name}' that can be set; \
+             it has preference (-1, 0 or 1) and schedule_all (a boolean)"
+        );
+        drop(name);
+        raise(L, ErrorKind::Type, text);
     }
 }

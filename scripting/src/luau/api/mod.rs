@@ -79,6 +79,7 @@ unsafe fn no_method(L: *mut lua_State, what: &str, methods: &[(&CStr, lua_CFunct
 ///
 /// # Safety
 /// Called last in a C function of the running tasklet, which can block.
+#[inline]
 unsafe fn end_turn(machine: &Machine, L: *mut lua_State, me: TaskletId, turn: Turn) -> c_int {
     match turn {
         Turn::Keep => 1,
@@ -88,6 +89,7 @@ unsafe fn end_turn(machine: &Machine, L: *mut lua_State, me: TaskletId, turn: Tu
 }
 
 /// Raises why the scheduler refused `verb` on `whom`.
+#[cold]
 unsafe fn refuse(L: *mut lua_State, kind: ErrorKind, verb: &str, whom: TaskletId) -> ! {
     // SAFETY: called from a C function.
     unsafe {
@@ -123,37 +125,56 @@ pub(super) unsafe fn check_room(L: *mut lua_State, thread: *mut lua_State, n: c_
 
 /// Raises if the calling place can't suspend, or belongs to no running tasklet. To be called before
 /// anything is changed by an operation that switches.
+#[inline]
 unsafe fn check_can_switch(machine: &Machine, L: *mut lua_State, verb: &str) {
     // SAFETY: called from a C function.
     unsafe {
         check_running(machine, L, verb);
+        if machine.body.get().is_null() || !machine.can_block(L) {
+            refuse_to_switch(machine, L, verb);
+        }
+    }
+}
+
+#[cold]
+unsafe fn refuse_to_switch(machine: &Machine, L: *mut lua_State, verb: &str) -> ! {
+    // SAFETY: as `check_can_switch`.
+    unsafe {
         if machine.body.get().is_null() {
             outside(L, verb);
         }
-        if !machine.can_block(L) {
-            let place = super::coroutine::boundary_name(L);
-            raise(
-                L,
-                ErrorKind::Boundary,
-                format!(
-                    "{verb} would switch, but the VM can't suspend inside {place}; do it outside of that call"
-                ),
-            );
-        }
+        let place = super::coroutine::boundary_name(L);
+        raise(
+            L,
+            ErrorKind::Boundary,
+            format!(
+                "{verb} would switch, but the VM can't suspend inside {place}; do it outside of that call"
+            ),
+        );
     }
 }
 
 /// Raises unless a tasklet runs that may use queues: not in a scheduler callback, nor in a function
 /// that the host has called between two frames.
+#[inline]
 unsafe fn check_running(machine: &Machine, L: *mut lua_State, verb: &str) {
     // SAFETY: called from a C function.
+    unsafe {
+        let scheduler = machine.scheduler();
+        if scheduler.in_callback || machine.running.get() != scheduler.current {
+            refuse_outside(machine, L, verb);
+        }
+    }
+}
+
+#[cold]
+unsafe fn refuse_outside(machine: &Machine, L: *mut lua_State, verb: &str) -> ! {
+    // SAFETY: as `check_running`.
     unsafe {
         if machine.scheduler().in_callback {
             refuse(L, ErrorKind::Callback, verb, machine.scheduler().current);
         }
-        if machine.running.get() != machine.scheduler().current {
-            outside(L, verb);
-        }
+        outside(L, verb);
     }
 }
 

@@ -191,6 +191,7 @@ unsafe fn set_callback(
             _ => wrong_type(L, 1, what, "a function or nil"),
         };
         cell.set(after);
+        machine.busy.set(true);
         match before {
             Some(anchor) => {
                 machine.anchors().push(anchor, L);

@@ -92,9 +92,7 @@ unsafe extern "C" fn forget(L: *mut lua_State, data: *mut c_void) {
     // SAFETY: the data of a handle is an id. The list is borrowed by nobody who allocates.
     unsafe {
         let id = *data.cast::<TaskletId>();
-        if let Ok(mut dropped) = Machine::of(L).dropped.try_borrow_mut() {
-            dropped.push(Dropped::Tasklet(id));
-        }
+        Machine::of(L).note_dropped(Dropped::Tasklet(id));
     }
 }
 
