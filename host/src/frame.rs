@@ -3,15 +3,13 @@
 use crate::failure::ScriptFailure;
 use crate::host::ScriptHost;
 use crate::instances::StartFailure;
+use crate::overrun::ScriptOverrun;
 use crate::script::{ScriptEvent, ScriptEvents, ScriptStatus};
 use bevy_ecs::entity::Entity;
 use bevy_ecs::world::World;
-use bluetick_scripting::{Ended, ReloadReport, excerpt};
+use bluetick_scripting::{Budget, Ended, Overrun, ReloadReport, excerpt};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
-
-/// Slices between two looks at the time.
-const SLICES_A_LOOK: u32 = 32;
 
 /// How often in a row the tasklets of despawned entities are given a turn, when ending one despawns another
 /// entity, and so on.
@@ -29,7 +27,9 @@ pub struct FrameReport {
     /// How long the scripts among it took.
     pub script_time: Duration,
     /// How long they may take.
-    pub budget: Duration,
+    pub budget: Budget,
+    /// Slices that were used up, the first 100 of them: their tasklets were interrupted.
+    pub overruns: Vec<ScriptOverrun>,
     /// Tasklets in the run queue before and after the scripts ran; those after are left for the next frame.
     pub runnable_before: usize,
     /// See [`runnable_before`](Self::runnable_before).
@@ -62,12 +62,12 @@ impl ScriptHost {
     /// Order (`semantics.md` 5.1-5.7): clock; reloads; endings and starts; sleepers by time, then
     /// yielders; the run, in which leftovers of the last frame come first; endings again.
     pub fn tick(&mut self, world: &mut World, dt: f64) -> FrameReport {
-        let began = Instant::now();
+        let began = self.time.now();
         let clock = self.clock.advance(dt);
         let mut report = FrameReport {
             frame: clock.frame,
             sim_time: clock.sim,
-            budget: self.budget,
+            budget: self.budget.limit,
             ..FrameReport::default()
         };
         self.reload_changes(world, &mut report);
@@ -78,19 +78,15 @@ impl ScriptHost {
         report.woken = woken.sleepers + woken.yielders;
         report.runnable_before = runnable + report.woken;
 
-        let running = Instant::now();
-        let mut looks = 0;
-        let budget = self.budget;
-        let in_time = move || {
-            looks += 1;
-            looks % SLICES_A_LOOK != 0 || running.elapsed() < budget
-        };
+        let running = self.time.now();
         let (bridge, vm) = (self.bridge.clone(), self.vm.clone());
+        let in_time = self.budget.go_on(&vm, &self.time);
         bridge.lend(world, || vm.run_ready(in_time));
         self.note_ended(world, &mut report);
         self.follow_entities(world, false, &mut report);
+        report.overruns = self.vm.take_overruns().into_iter().map(|overrun| self.overrun(overrun)).collect();
         self.instances.borrow_mut().bury(&self.vm);
-        report.script_time = running.elapsed();
+        report.script_time = self.time.since(running);
 
         (report.sleeping, report.yielding) = self.synchro.borrow_mut().counts(&self.vm);
         report.left_over = self.vm.runnable();
@@ -101,7 +97,7 @@ impl ScriptHost {
         for failure in &report.failures {
             tracing::error!("{failure}");
         }
-        report.wall_time = began.elapsed();
+        report.wall_time = self.time.since(began);
         report
     }
 
@@ -197,6 +193,13 @@ impl ScriptHost {
                 });
             }
         }
+    }
+
+    fn overrun(&self, overrun: Overrun) -> ScriptOverrun {
+        let whose = self.instances.borrow().whose(overrun.owner);
+        let (entity, script) = whose.map_or((None, String::new()), |(e, s)| (Some(e), s));
+        let Overrun { name: tasklet, place, traceback, in_a_row, stopped, .. } = overrun;
+        ScriptOverrun { entity, script, tasklet, place, traceback, in_a_row, stopped }
     }
 
     /// The lines of source that a message speaks of, or else the innermost call.

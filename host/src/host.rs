@@ -1,5 +1,6 @@
 //! The host: what a game makes once, and ticks once a frame.
 
+use crate::budget::FrameBudget;
 use crate::clock::{Clock, SharedClock};
 use crate::ecs::{Bridge, BridgeConfig, Registry, RegistryBuilder, RegistryError, ScriptHook};
 use crate::extension::Extension;
@@ -7,13 +8,14 @@ use crate::instances::Instances;
 use crate::reloader::Reloader;
 use crate::script::{Script, ScriptEvents};
 use crate::synchro::{self, Synchro};
+use crate::time::RealTime;
 use bevy_ecs::component::{Component, Mutable};
 use bevy_ecs::entity::Entity;
 use bevy_ecs::resource::Resource;
 use bevy_ecs::world::{EntityRef, EntityWorldMut, World};
 use bevy_reflect::{FromReflect, GetTypeRegistration, Reflect, TypePath, Typed};
 use bluetick_assets::{AssetError, Library};
-use bluetick_scripting::{Reply, Vm, VmConfig};
+use bluetick_scripting::{Budget, Reply, SliceLimit, Vm, VmConfig};
 use mlua::IntoLua;
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -73,7 +75,8 @@ pub struct ScriptHost {
     pub(crate) library: Rc<Library>,
     pub(crate) clock: SharedClock,
     pub(crate) reloader: Reloader,
-    pub(crate) budget: Duration,
+    pub(crate) budget: FrameBudget,
+    pub(crate) time: RealTime,
     /// Slices and messages when the last frame ended.
     pub(crate) counted: (u64, u64),
     printed: Rc<RefCell<Vec<String>>>,
@@ -86,8 +89,9 @@ impl ScriptHost {
             registry: Registry::builder(),
             source: Source::None,
             watch: true,
-            vm: VmConfig::default(),
-            budget: Duration::from_millis(250),
+            vm: VmConfig { slice: SliceLimit::time(Duration::from_millis(5)), ..VmConfig::default() },
+            budget: Duration::from_millis(250).into(),
+            time: RealTime::default(),
             seed: None,
             keep_printed: false,
         }
@@ -165,7 +169,8 @@ pub struct HostBuilder {
     source: Source,
     watch: bool,
     vm: VmConfig,
-    budget: Duration,
+    budget: Budget,
+    time: RealTime,
     seed: Option<u64>,
     keep_printed: bool,
 }
@@ -236,8 +241,35 @@ impl HostBuilder {
 
     /// How long scripts may run in a frame before those that are left wait for the next one. Default:
     /// 0.25 s (`semantics.md` 5.2).
-    pub fn budget(mut self, budget: Duration) -> Self {
-        self.budget = budget;
+    ///
+    /// In ticks, with slices in ticks too, the same inputs give the same order of switches on every
+    /// machine.
+    pub fn budget(mut self, budget: impl Into<Budget>) -> Self {
+        self.budget = budget.into();
+        self.vm.count_ticks = matches!(self.budget, Budget::Ticks(_));
+        self
+    }
+
+    /// How long a tasklet may run without giving control away, and what becomes of one that does not.
+    /// Default: after 5 ms it is interrupted and goes on in the next frame; where the VM can't suspend
+    /// it, it gets an error of kind `budget` after 50 ms, which its `pcall` doesn't stop.
+    ///
+    /// ```
+    /// use bluetick::{OverrunPolicy, ScriptHost, SliceLimit};
+    /// use std::time::Duration;
+    ///
+    /// let slice = SliceLimit::time(Duration::from_millis(2)).policy(OverrunPolicy::Kill { after: 10 });
+    /// let builder = ScriptHost::builder().slice(slice);
+    /// ```
+    pub fn slice(mut self, slice: SliceLimit) -> Self {
+        self.vm.slice = slice;
+        self
+    }
+
+    /// Where real time comes from, for budgets and measurements: the time since some start. Default: the
+    /// machine's clock. Tests drive one of their own.
+    pub fn time_source(mut self, source: impl Fn() -> Duration + 'static) -> Self {
+        self.time = RealTime::new(source);
         self
     }
 
@@ -295,7 +327,8 @@ impl HostBuilder {
             library,
             clock,
             reloader: Reloader::default(),
-            budget: self.budget,
+            budget: FrameBudget::new(self.budget),
+            time: self.time,
             counted: (0, 0),
             printed,
         })

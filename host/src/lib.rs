@@ -41,6 +41,7 @@
 //! | tasklets, channels, the VM | [`Vm`] (crate `bluetick-scripting`) |
 #![allow(non_snake_case)] // `L` is what every text on the VM calls its state
 
+mod budget;
 mod clock;
 pub mod ecs;
 mod extension;
@@ -48,16 +49,19 @@ mod failure;
 mod frame;
 mod host;
 mod instances;
+mod overrun;
 mod reloader;
 pub mod scene;
 mod script;
 mod synchro;
+mod time;
 
 pub use bluetick_assets::{AssetError, Library};
-pub use bluetick_scripting::{Error, ErrorKind, ReloadReport, Vm};
+pub use bluetick_scripting::{Budget, Error, ErrorKind, OverrunPolicy, ReloadReport, SliceLimit, Vm};
 pub use clock::Clock;
 pub use failure::ScriptFailure;
 pub use frame::FrameReport;
 pub use host::{BuildError, HostBuilder, ScriptHost};
+pub use overrun::ScriptOverrun;
 pub use scene::{Scene, SceneError};
 pub use script::{Script, ScriptStatus};

@@ -81,14 +81,16 @@
 //! over moves from stack to stack and is never converted or allocated for.
 #![allow(non_snake_case)] // `L` is what every text on the VM calls its state
 
+mod budget;
 mod luau;
 mod native;
 mod reload;
 mod scheduler;
 
+pub use budget::Budget;
 pub use luau::{
-    Call, Ended, Failure, Kept, Loader, ModuleError, ModuleFault, ModuleText, Reply, SchedulerStats, Vm,
-    VmConfig, Wait, excerpt,
+    Call, Ended, Failure, Kept, Loader, ModuleError, ModuleFault, ModuleText, Overrun, OverrunPolicy, Reply,
+    SchedulerStats, SliceLimit, Vm, VmConfig, Wait, excerpt,
 };
 pub use native::{Channel, IntoOutcome, Iter, RunLimit, Scheduler, Tasklet};
 pub use reload::{Difference, ReloadReport, ReloadedModule};

@@ -149,7 +149,7 @@ fn infinite_recursion_is_an_error_wherever_it_happens() {
 
 #[test]
 fn tasklets_that_create_tasklets_without_end_end_by_the_limit_of_memory() {
-    let vm = vm_with(VmConfig { memory_limit: 8 << 20 }, |_| ());
+    let vm = vm_with(VmConfig { memory_limit: 8 << 20, ..VmConfig::default() }, |_| ());
     for text in [
         "local all = {} while true do table.insert(all, tasklet(function() end)()) end",
         "local all = {} while true do table.insert(all, channel()) end",
@@ -187,7 +187,7 @@ fn tasklets_that_create_tasklets_without_end_end_by_the_limit_of_memory() {
 
 #[test]
 fn a_script_that_fills_the_memory_is_ended_with_its_deferred_functions_and_others_go_on() {
-    let vm = vm_with(VmConfig { memory_limit: 8 << 20 }, |_| ());
+    let vm = vm_with(VmConfig { memory_limit: 8 << 20, ..VmConfig::default() }, |_| ());
     for text in [
         "scheduler.defer(function() note('deferred') end) local t = {} while true do t = { t } end",
         "scheduler.defer(function() note('deferred') end) local t = {} while true do table.insert(t, {}) end",
@@ -210,7 +210,7 @@ fn a_script_that_fills_the_memory_is_ended_with_its_deferred_functions_and_other
 
 #[test]
 fn memory_that_runs_out_is_an_error_of_kind_memory_and_can_be_caught() {
-    let vm = vm_with(VmConfig { memory_limit: 8 << 20 }, |_| ());
+    let vm = vm_with(VmConfig { memory_limit: 8 << 20, ..VmConfig::default() }, |_| ());
     run_in(
         &vm,
         r##"
@@ -238,7 +238,7 @@ fn memory_that_runs_out_is_an_error_of_kind_memory_and_can_be_caught() {
 #[test]
 fn every_operation_survives_a_full_memory() {
     // The memory is filled to the last byte, and then each operation is tried in that state.
-    let vm = vm_with(VmConfig { memory_limit: 4 << 20 }, |_| ());
+    let vm = vm_with(VmConfig { memory_limit: 4 << 20, ..VmConfig::default() }, |_| ());
     run_in(
         &vm,
         r##"
@@ -315,7 +315,7 @@ fn every_operation_survives_a_full_memory() {
 
 #[test]
 fn tasklets_that_die_of_full_memory_one_after_the_other_do_no_harm() {
-    let vm = vm_with(VmConfig { memory_limit: 4 << 20 }, |_| ());
+    let vm = vm_with(VmConfig { memory_limit: 4 << 20, ..VmConfig::default() }, |_| ());
     // A table that stays full, and tasklets that die beside it, with handlers and deferred functions.
     run_in(
         &vm,

@@ -340,7 +340,7 @@ fn loading_in_a_full_memory_is_an_error() {
         ("good", "return {}"),
         ("data", "local t = {} for i = 1, 1e6 do t[i] = { i } end return t"),
     ]);
-    let vm = vm_with(VmConfig { memory_limit: 6 << 20 }, |_| ());
+    let vm = vm_with(VmConfig { memory_limit: 6 << 20, ..VmConfig::default() }, |_| ());
     vm.set_loader(files);
     for name in ["big", "data", "big"] {
         let error = vm.require(name).expect_err("it fills the memory");

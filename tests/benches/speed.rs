@@ -13,10 +13,10 @@
 use bevy_ecs::world::World;
 use bluetick::{Library, Script, ScriptHost};
 use bluetick_scripting::raw::*;
-use bluetick_scripting::{OwnerId, Vm, VmConfig};
+use bluetick_scripting::{OwnerId, SliceLimit, Vm, VmConfig};
 use std::ffi::c_int;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Rounds of each row; every round times both sides once. A side takes a millisecond at most, so that
 /// few rounds are interrupted by other processes.
@@ -38,13 +38,15 @@ type Named = (&'static str, fn() -> Row);
 fn main() {
     println!("Luau {}, {ROUNDS} rounds, medians, ns an operation", mlua::ffi::luau_version().unwrap_or("?"));
     println!("{:<58} {:>9} {:>9} {:>7} {:>7}", "what", "ours", "limit", "ratio", "goal");
-    let rows: [Named; 6] = [
+    let rows: [Named; 8] = [
         ("tick of 10 000 tasklets that yield, an entity each", tick_of_yielders),
         ("tick with 100 000 asleep and nobody due, to one with none", tick_among_sleepers),
         ("schedule() round trip, 2 tasklets", schedule_hot),
         ("schedule() round trip, 10 000 tasklets", schedule_many),
         ("channel hand-over, two switches, to two raw ones", hand_over),
         ("channel hand-over, 1 000 pairs, to as many raw switches", hand_over_many),
+        ("interruptible by a timer, calls and loops, to not", interruptible_by_time),
+        ("interruptible by ticks, calls and loops, to not", interruptible_by_ticks),
     ];
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let (sides, words): (Vec<_>, Vec<_>) = words.iter().partition(|word| word.starts_with("--"));
@@ -258,4 +260,29 @@ fn hand_over() -> Row {
 fn hand_over_many() -> Row {
     const PAIRS: usize = 1_000;
     Row { goal: 1.6, operations: PAIRS, ours: hand_overs(PAIRS, 1), limit: raw_rounds(2 * PAIRS, 1) }
+}
+
+/// A tasklet that computes for a while, in a VM with this limit on slices.
+fn computing(slice: SliceLimit) -> Box<dyn FnMut()> {
+    let vm = Vm::new(VmConfig { slice, ..VmConfig::default() }).expect("a VM");
+    let text = "
+        local function fib(n) return if n < 2 then n else fib(n - 1) + fib(n - 2) end
+        local sum = 0
+        for i = 1, 10000 do sum += i % 7 end
+        return fib(15) + sum";
+    let body = vm.load("body", text).expect("a body");
+    Box::new(move || {
+        vm.spawn(&body, (), OwnerId::default()).expect("a tasklet");
+        vm.run_ready(|| true);
+    })
+}
+
+fn interruptible_by_time() -> Row {
+    let slice = SliceLimit::time(Duration::from_millis(5));
+    Row { goal: 1.03, operations: 1, ours: computing(slice), limit: computing(SliceLimit::default()) }
+}
+
+fn interruptible_by_ticks() -> Row {
+    let slice = SliceLimit::ticks(1_000_000);
+    Row { goal: 1.3, operations: 1, ours: computing(slice), limit: computing(SliceLimit::default()) }
 }

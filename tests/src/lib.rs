@@ -3,7 +3,9 @@
 
 use bevy_ecs::prelude::*;
 use bevy_reflect::prelude::*;
-use bluetick::{FrameReport, HostBuilder, Library, Script, ScriptFailure, ScriptHost, ScriptStatus};
+use bluetick::{
+    FrameReport, HostBuilder, Library, Script, ScriptFailure, ScriptHost, ScriptStatus, SliceLimit,
+};
 use glam::Vec3;
 use std::time::Duration;
 
@@ -61,6 +63,7 @@ impl Game {
             .seed(1)
             // How fast the machine is shows in no test that doesn't ask for it.
             .budget(Duration::MAX)
+            .slice(SliceLimit::ticks(20_000_000))
             .keep_printed();
         let mut world = World::new();
         let host = add(builder).build(&mut world).expect("the host can be built");

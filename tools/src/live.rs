@@ -46,7 +46,7 @@ pub struct Live {
     seed: u64,
     slices: u64,
     messages: u64,
-    budget: Budget,
+    budget: Option<Budget>,
     sleeping: usize,
     yielding: usize,
 }
@@ -88,7 +88,6 @@ impl Live {
         let parsed =
             Scene::parse(&source.text, &source.path.to_string_lossy()).map_err(|error| error.to_string())?;
         parsed.spawn(&mut world, host.registry(), seed).map_err(|error| error.to_string())?;
-        let budget = Budget { limit: Duration::ZERO, used: Duration::ZERO };
         Ok(Self {
             world,
             host,
@@ -98,7 +97,7 @@ impl Live {
             seed,
             slices: 0,
             messages: 0,
-            budget,
+            budget: None,
             sleeping: 0,
             yielding: 0,
         })
@@ -135,12 +134,19 @@ impl Live {
             }
             self.journal.reload(Reload { title, refused, details, took: Some(report.reload_time) });
         }
+        // One that goes on and on is told of at its first slice, its second, its fourth ...
+        for overrun in report.overruns.iter().filter(|overrun| overrun.in_a_row.is_power_of_two()) {
+            self.journal.log(overrun.to_string());
+        }
         for failure in report.failures {
             self.journal.error(script_error(&self.world, failure));
         }
         self.slices += report.slices;
         self.messages += report.messages;
-        self.budget = Budget { limit: report.budget, used: report.script_time };
+        self.budget = match report.budget {
+            bluetick::Budget::Time(limit) => Some(Budget { limit, used: report.script_time }),
+            _ => None,
+        };
         (self.sleeping, self.yielding) = (report.sleeping, report.yielding);
     }
 
@@ -249,7 +255,7 @@ impl Session for Live {
             },
             landmarks: Vec::new(),
             creatures: self.creatures(),
-            budget: Some(self.budget),
+            budget: self.budget,
             tasklets: self.tasklets(),
             slices: self.slices,
             messages: self.messages,

@@ -95,6 +95,7 @@ unsafe fn outcome(L: *mut lua_State, co: *mut lua_State, status: c_int) -> Resum
                 lua_rawcheckstack(L, 2);
                 lua_xmove(co, L, 1);
                 let machine = Machine::of(L);
+                machine.restore_budget_error(L);
                 if machine.is_memory(L, status) {
                     // What it holds is given back; it stays dead.
                     lua_resetthread(co);

@@ -1,26 +1,66 @@
-//! Counting ticks: for `scheduler.run` with a limit, and against files whose top level never ends.
+//! The VM's interrupt: what it calls at its safepoints (loop turns, calls and returns) while it is set.
+//!
+//! One callback serves limits that are counted in ticks: of `scheduler.run`, of slices, of a frame. Another
+//! one is set by the [timer](super::timer) when a slice is due, and a third one while the top level of a file
+//! runs. The place where the VM has its callback is written by two threads, so it is an atomic here. The
+//! VM itself reads it as a plain pointer: an aligned word, of which it sees the old value or the new one.
 
 use super::ffi::*;
 use super::machine::Machine;
+use super::slice::Verdict;
 use crate::scheduler::Slot;
 use std::ffi::c_int;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// Has the VM call [`on_tick`] at every safepoint: loop turns, calls and returns.
+type Callback = unsafe extern "C-unwind" fn(*mut lua_State, c_int);
+
+/// What the timer sets.
+pub(super) const DUE: Callback = on_due;
+
+/// Where the VM has its callback.
+///
+/// # Safety
+/// `L` is a live state. The result is valid as long as its VM.
+pub(super) unsafe fn slot(L: *mut lua_State) -> *mut AtomicPtr<()> {
+    // SAFETY: an optional function is a pointer that may be null; an atomic one has the same layout.
+    unsafe { (&raw mut (*lua_callbacks(L)).interrupt).cast() }
+}
+
+unsafe fn set(L: *mut lua_State, callback: Option<Callback>) -> *mut () {
+    let callback = callback.map_or(std::ptr::null_mut(), |callback| callback as *mut ());
+    // SAFETY: the callback may be set at any time; every other access is atomic or the VM's own.
+    unsafe { (*slot(L)).swap(callback, Ordering::Relaxed) }
+}
+
+/// Has the VM call [`on_tick`] at every safepoint.
 ///
 /// # Safety
 /// `L` is a live state.
 pub(super) unsafe fn arm(L: *mut lua_State) {
-    // SAFETY: the callback may be set at any time.
-    unsafe { (*lua_callbacks(L)).interrupt = Some(on_tick) }
+    // SAFETY: the caller's.
+    unsafe { set(L, Some(on_tick)) };
 }
 
-/// Ends it.
+/// Goes on as it has to be now: with ticks if something is limited by them, and else without a callback.
+///
+/// # Safety
+/// `L` is a live state with its machine.
+pub(super) unsafe fn rest(L: *mut lua_State) {
+    // SAFETY: the caller's.
+    unsafe {
+        let machine = Machine::of(L);
+        let ticks = machine.watch.needs_ticks() || machine.scheduler().limited;
+        set(L, ticks.then_some(on_tick as Callback));
+    }
+}
+
+/// Ends all of it.
 ///
 /// # Safety
 /// `L` is a live state.
-pub(super) unsafe fn disarm(L: *mut lua_State) {
-    // SAFETY: as `arm`.
-    unsafe { (*lua_callbacks(L)).interrupt = None }
+pub(super) unsafe fn clear(L: *mut lua_State) {
+    // SAFETY: the caller's.
+    unsafe { set(L, None) };
 }
 
 unsafe extern "C-unwind" fn on_tick(L: *mut lua_State, gc: c_int) {
@@ -30,15 +70,49 @@ unsafe extern "C-unwind" fn on_tick(L: *mut lua_State, gc: c_int) {
             return;
         }
         let machine = Machine::of(L);
-        if !machine.scheduler().tick() || !machine.can_block(L) {
+        machine.watch.tick();
+        if machine.scheduler().limited && machine.scheduler().tick() && machine.can_block(L) {
+            return_runaway(machine, L);
             return;
         }
+        match machine.watch.verdict() {
+            Verdict::InTime => {}
+            verdict => {
+                machine.overrun(L, verdict);
+            }
+        }
+    }
+}
+
+/// A limit of `scheduler.run` is reached: that `run` returns the running tasklet.
+unsafe fn return_runaway(machine: &Machine, L: *mut lua_State) {
+    // SAFETY: called at a safepoint of `L`, which can be suspended.
+    unsafe {
         let me = machine.scheduler().current;
         // What may run out of memory comes before anything is changed.
         machine.push_tasklet(L, me);
         machine.stop_running(L);
         let _ = machine.suspend(L, me);
         machine.scheduler().tasklets[me].slot = Slot::Nothing;
+    }
+}
+
+unsafe extern "C-unwind" fn on_due(L: *mut lua_State, gc: c_int) {
+    // SAFETY: as `on_tick`.
+    unsafe {
+        if gc >= 0 {
+            return;
+        }
+        let machine = Machine::of(L);
+        let verdict = machine.watch.verdict();
+        // The timer sets it again, if the slice still goes on. Who is beyond the hard limit meets it at
+        // every safepoint.
+        if verdict != Verdict::Overdue {
+            rest(L);
+        }
+        if verdict != Verdict::InTime && machine.overrun(L, verdict) {
+            rest(L);
+        }
     }
 }
 
@@ -68,20 +142,18 @@ impl Machine {
 }
 
 /// The VM's callback and the count that were in force, for [`end_limit`].
-pub(super) struct Outer(Option<unsafe extern "C-unwind" fn(*mut lua_State, c_int)>, i64);
+pub(super) struct Outer(*mut (), i64);
 
 /// From now on code may run for so many ticks; then it gets an error.
 ///
 /// # Safety
 /// `L` is a live state with its machine.
 pub(super) unsafe fn limit_load(L: *mut lua_State, ticks: u64) -> Outer {
-    // SAFETY: the callback may be set at any time.
+    // SAFETY: the caller's.
     unsafe {
         let scheduler = Machine::of(L).scheduler();
-        let outer = Outer((*lua_callbacks(L)).interrupt, scheduler.ticks_left);
-        scheduler.ticks_left = ticks as i64;
-        (*lua_callbacks(L)).interrupt = Some(on_load_tick);
-        outer
+        let left = std::mem::replace(&mut scheduler.ticks_left, ticks as i64);
+        Outer(set(L, Some(on_load_tick)), left)
     }
 }
 
@@ -90,9 +162,9 @@ pub(super) unsafe fn limit_load(L: *mut lua_State, ticks: u64) -> Outer {
 /// # Safety
 /// As `limit_load`.
 pub(super) unsafe fn end_limit(L: *mut lua_State, outer: Outer) {
-    // SAFETY: as `limit_load`.
+    // SAFETY: the callback is one of this file's, or none.
     unsafe {
-        (*lua_callbacks(L)).interrupt = outer.0;
+        (*slot(L)).store(outer.0, Ordering::Relaxed);
         Machine::of(L).scheduler().ticks_left = outer.1;
     }
 }

@@ -10,6 +10,7 @@
 
 use super::anchor::{Anchor, Anchors};
 use super::ffi::*;
+use super::slice::SliceWatch;
 use super::value;
 use crate::native::{Native, StackSlab};
 use crate::scheduler::{ChannelId, Error, ErrorKind, Frame, OwnerId, Scheduler, Slot, TaskletId};
@@ -61,6 +62,9 @@ pub(super) struct Constants {
     /// Raised where memory ran out; made beforehand.
     pub memory: Anchor,
     memory_pointer: *const c_void,
+    /// The last error that a slice beyond its limit was ended with.
+    budget: Anchor,
+    budget_pointer: Cell<*const c_void>,
     /// Methods of handles, by name: tables.
     pub tasklet_methods: Anchor,
     pub channel_methods: Anchor,
@@ -95,6 +99,8 @@ pub(crate) struct Machine {
     pub(super) looping: Cell<bool>,
     /// Whose turn it is or was last; differs from the head of the queue between two slices.
     pub(crate) running: Cell<TaskletId>,
+    /// Slices that are too long.
+    pub(super) watch: SliceWatch,
     pub(crate) error_handler: Cell<Option<Anchor>>,
     pub(crate) schedule_callback: Cell<Option<Anchor>>,
     pub(crate) channel_callback: Cell<Option<Anchor>>,
@@ -127,7 +133,7 @@ impl Machine {
     /// # Safety
     /// `L` is the live main state, below a protected call. The caller keeps the result at its place
     /// as long as the VM lives.
-    pub unsafe fn new(L: *mut lua_State) -> Rc<Self> {
+    pub(super) unsafe fn new(L: *mut lua_State, watch: SliceWatch) -> Rc<Self> {
         // SAFETY: pushes and pops are balanced; the helper is kept by the registry.
         let machine = unsafe {
             value::install_error_metatable(L);
@@ -152,6 +158,7 @@ impl Machine {
                  look for a table or string that grows without end",
             );
             lua_pushnil(L);
+            let budget = anchors.keep(L, -1);
             let tasklet_methods = anchors.keep(L, -1);
             let channel_methods = anchors.keep(L, -1);
             lua_settop(L, -2);
@@ -175,6 +182,8 @@ impl Machine {
                     stop_pointer,
                     memory,
                     memory_pointer,
+                    budget,
+                    budget_pointer: Cell::new(std::ptr::null()),
                     tasklet_methods,
                     channel_methods,
                 },
@@ -185,6 +194,7 @@ impl Machine {
                 body: Cell::new(std::ptr::null_mut()),
                 looping: Cell::default(),
                 running: Cell::default(),
+                watch,
                 error_handler: Cell::default(),
                 schedule_callback: Cell::default(),
                 channel_callback: Cell::default(),
@@ -284,13 +294,61 @@ impl Machine {
         }
     }
 
-    /// The value at `index` is an error that no `pcall` of a script stops.
+    /// The value at `index` is an error that no `pcall` of a script stops: the exit, or that a slice is
+    /// beyond its limit.
     ///
     /// # Safety
     /// `L` is a live state with a value at `index`.
     pub(crate) unsafe fn is_final(&self, L: *mut lua_State, index: c_int) -> bool {
+        // SAFETY: the caller's.
+        unsafe { self.is_exit(L, index) || self.is_budget(L, index) }
+    }
+
+    /// The value at `index` is `scheduler.TaskletExit`.
+    ///
+    /// # Safety
+    /// As [`is_final`](Self::is_final).
+    pub(crate) unsafe fn is_exit(&self, L: *mut lua_State, index: c_int) -> bool {
         // SAFETY: reads a pointer only.
         unsafe { lua_topointer(L, index) == self.constants.exit_pointer }
+    }
+
+    /// The value at `index` is the last error with which a slice beyond its limit was ended.
+    ///
+    /// # Safety
+    /// As [`is_final`](Self::is_final).
+    pub(super) unsafe fn is_budget(&self, L: *mut lua_State, index: c_int) -> bool {
+        // SAFETY: reads a pointer only.
+        unsafe {
+            lua_type(L, index) == LUA_TTABLE && lua_topointer(L, index) == self.constants.budget_pointer.get()
+        }
+    }
+
+    /// The error on top of the stack is the one that has ended the slice, if one has: it may have been
+    /// lost in the handler of an error, or in a function of the host. `[-1, +1]`
+    ///
+    /// # Safety
+    /// As [`is_final`](Self::is_final); there is room for a value.
+    pub(super) unsafe fn restore_budget_error(&self, L: *mut lua_State) {
+        if self.watch.is_condemned() {
+            // SAFETY: the caller's; nothing is allocated.
+            unsafe {
+                lua_settop(L, -2);
+                self.anchors().push(self.constants.budget, L);
+            }
+        }
+    }
+
+    /// The error on top of the stack is one that no `pcall` stops, in place of the last one. `[-0, +0]`
+    ///
+    /// # Safety
+    /// As [`is_final`](Self::is_final).
+    pub(super) unsafe fn set_budget_error(&self, L: *mut lua_State) {
+        // SAFETY: the shelf keeps the value, so nothing else can get its address.
+        unsafe {
+            self.anchors().set(self.constants.budget, L, -1);
+            self.constants.budget_pointer.set(lua_topointer(L, -1));
+        }
     }
 
     /// The error on top of the stack, with which a call has ended, says that memory ran out.

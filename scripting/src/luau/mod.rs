@@ -9,6 +9,8 @@ mod interrupt;
 mod machine;
 mod module;
 mod run;
+mod slice;
+mod timer;
 pub mod value;
 mod vm;
 
@@ -18,4 +20,5 @@ pub(crate) use machine::{Dropped, Machine, protect};
 pub use machine::{Ended, Failure};
 pub(crate) use module::Staged;
 pub use module::{Loader, ModuleError, ModuleFault, ModuleText, excerpt};
+pub use slice::{Overrun, OverrunPolicy, SliceLimit};
 pub use vm::{SchedulerStats, Vm, VmConfig};

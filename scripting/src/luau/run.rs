@@ -47,6 +47,10 @@ impl Machine {
                 self.busy.set(self.schedule_callback.get().is_some());
             }
             let scheduler = self.scheduler();
+            if !scheduler.put_off.is_empty() && !scheduler.skip_put_off() {
+                self.running.set(scheduler.main);
+                return;
+            }
             let next = scheduler.current;
             if next == scheduler.main && scheduler.member(next).thread.is_null() {
                 self.running.set(next);
@@ -56,7 +60,7 @@ impl Machine {
                     // A script may have ended the frame from inside of a run with a limit.
                     if std::mem::take(&mut scheduler.limited) {
                         // SAFETY: the VM is alive.
-                        unsafe { super::interrupt::disarm(self.helper) };
+                        unsafe { super::interrupt::rest(self.helper) };
                     }
                     scheduler.leave_run(next);
                 }
@@ -80,6 +84,7 @@ impl Machine {
     unsafe fn slice(&self, id: TaskletId) -> bool {
         let scheduler = self.scheduler();
         scheduler.slices += 1;
+        self.watch.begin_slice();
         if scheduler.limited && self.running.get() != id {
             scheduler.restart_ticks();
         }
@@ -89,7 +94,7 @@ impl Machine {
             scheduler.leave_run(id);
             if !scheduler.limited {
                 // SAFETY: the VM is alive.
-                unsafe { super::interrupt::disarm(self.helper) };
+                unsafe { super::interrupt::rest(self.helper) };
             }
             tasklet = scheduler.member(id);
         }
@@ -278,11 +283,14 @@ impl Machine {
                 // What a body returns is nobody's; left there, it would make the body look suspended.
                 lua_settop(body, 0);
             }
+            if status != LUA_OK {
+                self.restore_budget_error(body);
+            }
             if self.host_takes_errors.get() {
                 // Left set, a trap would keep all others from waiting.
                 self.scheduler().switch_trap = 0;
             }
-            let mut failed = status != LUA_OK && !self.is_final(body, -1);
+            let mut failed = status != LUA_OK && !self.is_exit(body, -1);
             let mut trace = if failed { traceback(body) } else { String::new() };
             if failed && self.is_memory(body, status) {
                 self.free_memory(id, body);
@@ -362,6 +370,8 @@ impl Machine {
     /// tasklet's own; the others are called all the same.
     unsafe fn run_deferred(&self, id: TaskletId, body: *mut lua_State) -> Option<String> {
         let mut trace = None;
+        // All of them together may take as long as a slice.
+        self.watch.begin_slice();
         loop {
             let details = self.scheduler().tasklets[id].details_mut();
             let Some(deferred) = details.deferred.pop() else { return trace };
@@ -395,9 +405,7 @@ impl Machine {
                         lua_settop(L, top);
                         continue;
                     }
-                    if lua_pcall(L, 0, 0, 0) != LUA_OK
-                        && !self.is_final(L, -1)
-                        && lua_checkstack(body, 2) != 0
+                    if lua_pcall(L, 0, 0, 0) != LUA_OK && !self.is_exit(L, -1) && lua_checkstack(body, 2) != 0
                     {
                         trace = Some(String::new());
                         lua_xmove(L, body, 1);
@@ -413,6 +421,7 @@ impl Machine {
     unsafe fn handle_error(&self, body: *mut lua_State, trace: &mut String) -> bool {
         let Some(handler) = self.error_handler.get() else { return false };
         let mut handled = false;
+        self.watch.begin_slice();
         // SAFETY: the helper is idle; the error is on top of the body's stack.
         let _ = unsafe {
             protect(self.helper, |L| {
@@ -424,7 +433,7 @@ impl Machine {
                     _ => {
                         trace.clear();
                         lua_xmove(L, body, 1);
-                        handled = self.is_final(body, -1);
+                        handled = self.is_exit(body, -1);
                     }
                 }
             })
@@ -607,6 +616,7 @@ impl Machine {
         let prev = self.running.get();
         let Some(callback) = self.schedule_callback.get().filter(|_| prev != next) else { return };
         self.scheduler().in_callback = true;
+        self.watch.begin_slice();
         let farewell = self.farewell.take();
         // SAFETY: no coroutine runs, so the helper is idle.
         let result = unsafe {
@@ -804,7 +814,7 @@ unsafe fn place(L: *mut lua_State, level: c_int) -> String {
 }
 
 /// A C string of the VM that may be missing.
-unsafe fn text<'a>(s: *const c_char) -> &'a str {
+pub(super) unsafe fn text<'a>(s: *const c_char) -> &'a str {
     // SAFETY: the VM's debug strings end with a zero and live as long as the function they describe.
     unsafe { if s.is_null() { "" } else { CStr::from_ptr(s).to_str().unwrap_or("?") } }
 }

@@ -4,6 +4,7 @@ use super::call::Wait;
 use super::ffi::*;
 use super::machine::{Ended, Failure, Machine};
 use super::module::Modules;
+use super::slice::{Overrun, Round, SliceLimit, SliceWatch};
 use crate::scheduler::{Error, ErrorKind, OwnerId, Place, TaskletId};
 use mlua::{Function, IntoLuaMulti, Lua, LuaOptions, StdLib};
 use std::cell::RefCell;
@@ -16,11 +17,16 @@ pub struct VmConfig {
     /// The most memory that the VM may use, in bytes. An allocation beyond it is an error of kind
     /// `memory` in the script that asked for it. Default: 512 MiB.
     pub memory_limit: usize,
+    /// How long a tasklet may run without giving control away. Default: without a limit.
+    pub slice: SliceLimit,
+    /// Counts [ticks](Vm::ticks), even if slices are not limited by them. It costs some percent of speed.
+    /// Default: no.
+    pub count_ticks: bool,
 }
 
 impl Default for VmConfig {
     fn default() -> Self {
-        Self { memory_limit: 512 << 20 }
+        Self { memory_limit: 512 << 20, slice: SliceLimit::default(), count_ticks: false }
     }
 }
 
@@ -50,11 +56,12 @@ impl Vm {
         let lua = Lua::new_with(libraries, LuaOptions::new())?;
         lua.set_memory_limit(config.memory_limit)?;
         let mut machine = None;
+        let mut watch = Some(SliceWatch::new(config.slice, config.count_ticks));
         let mut installed = Ok(());
         // SAFETY: mlua protects the call; the machine is kept as long as the VM, see below.
         unsafe {
             lua.exec_raw::<()>((), |L| {
-                machine = Some(Machine::new(L));
+                machine = watch.take().map(|watch| Machine::new(L, watch));
                 installed = super::api::install(L);
             })?;
         }
@@ -64,6 +71,8 @@ impl Vm {
         // What the machine refers to doesn't move any more from here on.
         let vm = Rc::new(Self { modules: RefCell::default(), lua, machine });
         vm.machine.vm.set(&raw const *vm);
+        // SAFETY: detached when this is dropped.
+        vm.with_state(|L| unsafe { vm.machine.watch.timer.attach(L) })?;
         vm.install_require()?;
         Ok(vm)
     }
@@ -149,6 +158,7 @@ impl Vm {
         // SAFETY: mlua protects the call and has pushed the function and its arguments alone.
         let bound = unsafe { self.lua.exec_raw::<()>(call, |L| self.machine.embody_main(L)) };
         bound.map_err(|error| failure(error.into()))?;
+        self.machine.scheduler().begin_round();
         // SAFETY: called from outside of the VM, so none of its coroutines runs.
         unsafe { self.machine.run_slices(|| true) };
         self.machine.disembody_main();
@@ -158,7 +168,16 @@ impl Vm {
     /// Runs the tasklets that are runnable, in order, until none is left or `go_on` says no; it is
     /// asked before each slice. Those that are left stay in order and run first the next time. Does
     /// nothing in a function that a script has called.
+    ///
+    /// It is a round: a tasklet that does not give control away goes on in the next one, when its
+    /// [slice](SliceLimit) is used up.
     pub fn run_ready(&self, go_on: impl FnMut() -> bool) {
+        self.machine.scheduler().begin_round();
+        self.run(go_on);
+    }
+
+    /// As [`run_ready`](Self::run_ready), within the round.
+    fn run(&self, go_on: impl FnMut() -> bool) {
         if self.machine.is_looping() {
             tracing::error!("run_ready was called while the scheduler is running");
             return;
@@ -174,6 +193,7 @@ impl Vm {
                 return;
             }
         }
+        let _round = Round::begin(&self.machine);
         // SAFETY: called from outside of the VM, so none of its coroutines runs.
         unsafe { self.machine.run_slices(go_on) };
     }
@@ -220,7 +240,7 @@ impl Vm {
             }
         }
         let mut left = turns;
-        self.run_ready(|| {
+        self.run(|| {
             let go_on = left > 0;
             left -= usize::from(go_on);
             go_on
@@ -307,6 +327,21 @@ impl Vm {
         (scheduler.slices, scheduler.messages)
     }
 
+    /// Ticks over all time, if they are counted: safepoints of the VM that tasklets have come to.
+    pub fn ticks(&self) -> u64 {
+        self.machine.watch.ticks()
+    }
+
+    /// How often a slice was used up, over all time.
+    pub fn overruns(&self) -> u64 {
+        self.machine.watch.count()
+    }
+
+    /// Slices that were used up since the last call: the first 100 of them.
+    pub fn take_overruns(&self) -> Vec<Overrun> {
+        self.machine.watch.take_overruns()
+    }
+
     /// Memory in use by the VM, in bytes.
     pub fn memory(&self) -> usize {
         self.lua.used_memory()
@@ -317,6 +352,7 @@ impl Drop for Vm {
     /// Rust frames are unwound: their destructors run.
     fn drop(&mut self) {
         self.end_native_frames();
+        self.machine.watch.timer.detach();
         self.machine.vm.set(std::ptr::null());
     }
 }

@@ -249,7 +249,7 @@ impl Machine {
     pub(crate) unsafe fn read_thrown(&self, L: *mut lua_State, index: c_int) -> Error {
         // SAFETY: the caller's; what is pushed is popped.
         unsafe {
-            if self.is_final(L, index) {
+            if self.is_exit(L, index) {
                 return Error::exit();
             }
             if self.is_stop(L, index) {

@@ -188,14 +188,23 @@ impl Scheduler {
         }
     }
 
-    /// A tick of Rust code: a place where a limited run may interrupt the tasklet. To be called in loops
-    /// that go on for long without another verb.
+    /// A tick of Rust code: a place where a limited run, or the end of its [slice](crate::SliceLimit), may
+    /// interrupt the tasklet. To be called in loops that go on for long without another verb.
     ///
     /// # Errors
     /// What is thrown at the tasklet while it is stopped.
     pub fn safepoint(&self) -> Result<(), Error> {
         let machine = &*self.machine;
         if !machine.scheduler().limited {
+            if machine.is_slice_in_time() {
+                return Ok(());
+            }
+            // Where the code can't wait, it is interrupted at its next safepoint that can.
+            let Ok(frame) = machine.waiting_frame("safepoint") else { return Ok(()) };
+            if machine.native_overrun()? {
+                // SAFETY: the frame is the running one, and its tasklet has been put off.
+                unsafe { machine.wait(frame, Step::Blocked)? };
+            }
             return Ok(());
         }
         let frame = machine.waiting_frame("safepoint")?;

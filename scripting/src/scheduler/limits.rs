@@ -1,7 +1,8 @@
-//! `run` and its limits, counted in ticks: the VM's safepoints (loop turns, calls, returns).
+//! `run` and its limits, counted in ticks: the VM's safepoints (loop turns, calls, returns). And the tasklets
+//! that have used up their slice.
 
 use super::Scheduler;
-use super::tasklet::{Place, TaskletId};
+use super::tasklet::{Place, Slot, TaskletId};
 
 /// How long `run` may go on (`semantics.md` 3B).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,5 +108,40 @@ impl Scheduler {
             self.append(runner);
         }
         self.current = runner;
+    }
+
+    /// The running tasklet has used up its slice: its turn comes again in the next round.
+    pub(crate) fn put_off(&mut self) {
+        let tasklet = &mut self.tasklets[self.current];
+        tasklet.flags.put_off = true;
+        let next = tasklet.next;
+        self.put_off.push(self.current);
+        self.current = next;
+    }
+
+    /// Makes the next one whose turn may come in this round the head of the queue; false if there is
+    /// none. Nobody changes places. An error that was thrown at a tasklet reaches it all the same.
+    #[cold]
+    pub(crate) fn skip_put_off(&mut self) -> bool {
+        let first = self.current;
+        loop {
+            let tasklet = &self.tasklets[self.current];
+            if !tasklet.flags.put_off || tasklet.slot == Slot::Error {
+                return true;
+            }
+            self.current = tasklet.next;
+            if self.current == first {
+                return false;
+            }
+        }
+    }
+
+    /// A round begins: everybody's turn may come.
+    pub(crate) fn begin_round(&mut self) {
+        while let Some(id) = self.put_off.pop() {
+            if let Some(tasklet) = self.tasklets.get_mut(id) {
+                tasklet.flags.put_off = false;
+            }
+        }
     }
 }

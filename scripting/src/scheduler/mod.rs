@@ -52,6 +52,8 @@ pub(crate) struct Scheduler {
     pub ticks_left: i64,
     /// The tasklet that a limit has stopped, until `run` returns it.
     pub interrupted: Option<TaskletId>,
+    /// Those whose slice was used up in this round: their turn comes in the next one.
+    pub put_off: Vec<TaskletId>,
     /// A scheduler callback is running: it may not switch.
     pub in_callback: bool,
     /// The living tasklets of each owner, in the order in which they came to life.
@@ -77,6 +79,7 @@ impl Scheduler {
             limited: false,
             ticks_left: 0,
             interrupted: None,
+            put_off: Vec::new(),
             in_callback: false,
             owners: SlotMap::with_key(),
             slices: 0,

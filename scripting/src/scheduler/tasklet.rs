@@ -68,6 +68,8 @@ pub(crate) struct Flags {
     pub nested: bool,
     /// It is inside `run`.
     pub running: bool,
+    /// Its slice was used up: it goes on in the next round.
+    pub put_off: bool,
     /// Its end is noted in [`Scheduler::ended`](super::Scheduler::ended).
     pub watched: bool,
 }
@@ -92,6 +94,8 @@ pub(crate) struct Tasklet {
     pub switches: u32,
     /// How often it was parked; tells a stale wake-up from a current one.
     pub parkings: u32,
+    /// How many slices in a row it has used up, as of the last one, and how often it had been switched to then.
+    pub overruns: (u32, u32),
     /// Keeps the body's coroutine alive.
     pub body: Option<Anchor>,
     /// Keeps the handle that scripts hold alive while the tasklet is.
@@ -147,6 +151,7 @@ impl Tasklet {
             arguments: 0,
             switches: 0,
             parkings: 0,
+            overruns: (0, 0),
             body: None,
             handle: None,
             holders: 0,
@@ -198,5 +203,14 @@ impl Tasklet {
     pub fn has_native_frames(&self) -> bool {
         self.alive()
             && (self.thread.is_null() || self.outer().iter().any(|frame| matches!(frame, Frame::Native(_))))
+    }
+
+    /// It has used up its slice; how many in a row.
+    pub fn count_overrun(&mut self) -> u32 {
+        let (before, at) = self.overruns;
+        let in_a_row =
+            if before > 0 && self.switches == at.wrapping_add(1) { before.saturating_add(1) } else { 1 };
+        self.overruns = (in_a_row, self.switches);
+        in_a_row
     }
 }

@@ -1,5 +1,6 @@
 //! What scripts see: `scheduler`, tasklets, channels, and the protected calls.
 
+mod bounded;
 mod channel;
 mod debug;
 mod protected;
@@ -24,6 +25,7 @@ pub(super) unsafe fn install(L: *mut lua_State) -> Result<(), Error> {
         channel::install(L, machine)?;
         protected::install(L);
         debug::install(L);
+        bounded::install(L);
         // With these a script could reach the globals of another one's functions, and of whatever
         // runs next on the same coroutine.
         for name in [c"getfenv", c"setfenv", c"loadstring"] {

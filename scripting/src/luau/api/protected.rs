@@ -1,4 +1,5 @@
-//! `pcall` and `xpcall` of scripts: they stop every error but the exit of a tasklet.
+//! `pcall` and `xpcall` of scripts: they stop every error but the exit of a tasklet, and the end of one that
+//! ran too long.
 
 use super::super::ffi::*;
 use super::super::machine::Machine;
@@ -18,7 +19,7 @@ pub(super) unsafe fn install(L: *mut lua_State) {
     }
 }
 
-/// `scheduler.pcall`, which stops that one too. Pushes it. `[-0, +1]`
+/// `scheduler.pcall`, which stops the exit too. Pushes it. `[-0, +1]`
 ///
 /// # Safety
 /// As [`install`].
@@ -58,8 +59,11 @@ unsafe fn ends(L: *mut lua_State, status: c_int) -> c_int {
 unsafe extern "C-unwind" fn pcall_ends(L: *mut lua_State, status: c_int) -> c_int {
     // SAFETY: continuation of `pcall`.
     unsafe {
-        if status != LUA_OK && Machine::of(L).is_final(L, -1) {
-            lua_error(L);
+        if status != LUA_OK {
+            Machine::of(L).restore_budget_error(L);
+            if Machine::of(L).is_final(L, -1) {
+                lua_error(L);
+            }
         }
         ends(L, status)
     }
@@ -67,7 +71,15 @@ unsafe extern "C-unwind" fn pcall_ends(L: *mut lua_State, status: c_int) -> c_in
 
 unsafe extern "C-unwind" fn stopping_pcall_ends(L: *mut lua_State, status: c_int) -> c_int {
     // SAFETY: continuation of `pcall`.
-    unsafe { ends(L, status) }
+    unsafe {
+        if status != LUA_OK {
+            Machine::of(L).restore_budget_error(L);
+            if Machine::of(L).is_budget(L, -1) {
+                lua_error(L);
+            }
+        }
+        ends(L, status)
+    }
 }
 
 unsafe extern "C-unwind" fn xpcall(L: *mut lua_State) -> c_int {

@@ -1,0 +1,221 @@
+//! The thread that notices when a slice takes too long, and has the VM call back only then.
+
+use super::ffi::*;
+use super::slice::Verdict;
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+/// Looks in a slice's length. More find overruns sooner, and cost more.
+const LOOKS: u32 = 4;
+
+/// How often the thread looks at most: each look takes a few microseconds of some core.
+const SHORTEST_PERIOD: Duration = Duration::from_micros(250);
+
+/// How many looks find nobody running until the thread goes to sleep.
+const IDLE_LOOKS: u32 = 200;
+
+/// Where the VM has the callback that it calls at its next safepoint.
+struct Interrupt(*mut AtomicPtr<()>);
+
+// SAFETY: it is only used under the lock of `Shared`, and taken out of it before the VM goes.
+unsafe impl Send for Interrupt {}
+
+/// What the thread and the VM's own thread share.
+struct Shared {
+    /// The number of the slice under way, or of the last one.
+    slice: AtomicU64,
+    /// A round is under way.
+    running: AtomicBool,
+    /// The last slice that was found to be used up.
+    over: AtomicU64,
+    /// The last slice that was found to be beyond the hard limit.
+    overdue: AtomicU64,
+    /// The thread sleeps until it is woken.
+    asleep: AtomicBool,
+    /// `None` once the VM is gone.
+    interrupt: Mutex<Option<Interrupt>>,
+}
+
+/// Times slices, on a thread that is started with the first of them.
+pub(super) struct Timer {
+    shared: Arc<Shared>,
+    limits: Option<(Duration, Duration)>,
+    thread: RefCell<Option<Thread>>,
+}
+
+impl Timer {
+    /// A timer of slices of this length, and with this hard limit.
+    pub fn new(length: Duration, hard: Duration) -> Self {
+        Self { limits: Some((length, hard)), ..Self::idle() }
+    }
+
+    /// A timer that only counts slices.
+    pub fn idle() -> Self {
+        let shared = Shared {
+            slice: AtomicU64::new(0),
+            running: AtomicBool::new(false),
+            over: AtomicU64::new(u64::MAX),
+            overdue: AtomicU64::new(u64::MAX),
+            asleep: AtomicBool::new(false),
+            interrupt: Mutex::new(None),
+        };
+        Self { shared: Arc::new(shared), limits: None, thread: RefCell::default() }
+    }
+
+    /// Tells where the VM has its interrupt. Without it nothing is timed.
+    ///
+    /// # Safety
+    /// `L` is a live state; [`detach`](Self::detach) is called before its VM goes.
+    pub unsafe fn attach(&self, L: *mut lua_State) {
+        // SAFETY: the caller's; the VM's callbacks don't move.
+        let slot = unsafe { super::interrupt::slot(L) };
+        *self.shared.interrupt.lock().unwrap_or_else(PoisonError::into_inner) = Some(Interrupt(slot));
+    }
+
+    /// The VM goes; the thread ends.
+    pub fn detach(&self) {
+        *self.shared.interrupt.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if let Some(thread) = self.thread.borrow_mut().take() {
+            thread.unpark();
+        }
+    }
+
+    /// Slices are run from now on.
+    pub fn start(&self) {
+        let Some((length, hard)) = self.limits else { return };
+        self.shared.running.store(true, Ordering::SeqCst);
+        if self.shared.asleep.load(Ordering::SeqCst) {
+            if let Some(thread) = &*self.thread.borrow() {
+                thread.unpark();
+            }
+            return;
+        }
+        if self.thread.borrow().is_none() {
+            let shared = self.shared.clone();
+            let watch = std::thread::Builder::new()
+                .name("bluetick timer".into())
+                .spawn(move || shared.watch(length, hard));
+            match watch {
+                Ok(handle) => *self.thread.borrow_mut() = Some(handle.thread().clone()),
+                Err(error) => tracing::warn!("slices can't be timed, there is no thread: {error}"),
+            }
+        }
+    }
+
+    /// No slices are run for now.
+    pub fn stop(&self) {
+        self.shared.running.store(false, Ordering::SeqCst);
+    }
+
+    /// The number of the slice under way.
+    pub fn slice(&self) -> u64 {
+        self.shared.slice.load(Ordering::Relaxed)
+    }
+
+    /// A slice begins.
+    #[inline]
+    pub fn begin_slice(&self) {
+        // Only this thread writes it.
+        let slice = self.shared.slice.load(Ordering::Relaxed);
+        self.shared.slice.store(slice + 1, Ordering::Relaxed);
+    }
+
+    /// How long the slice under way has taken, as far as the thread has noticed.
+    pub fn verdict(&self) -> Verdict {
+        let slice = self.slice();
+        if self.shared.overdue.load(Ordering::Relaxed) == slice {
+            Verdict::Overdue
+        } else if self.shared.over.load(Ordering::Relaxed) == slice {
+            Verdict::Over
+        } else {
+            Verdict::InTime
+        }
+    }
+}
+
+impl Shared {
+    /// Until the VM is gone, looks whether the same slice is under way as at the last looks.
+    fn watch(&self, length: Duration, hard: Duration) {
+        let period = (length / LOOKS).max(SHORTEST_PERIOD);
+        let (mut seen, mut since, mut idle) = (0, Instant::now(), 0);
+        loop {
+            if self.running.load(Ordering::SeqCst) {
+                idle = 0;
+                let slice = self.slice.load(Ordering::Relaxed);
+                if slice != seen {
+                    (seen, since) = (slice, Instant::now());
+                } else if since.elapsed() >= length {
+                    if since.elapsed() >= hard {
+                        self.overdue.store(slice, Ordering::Relaxed);
+                    }
+                    self.over.store(slice, Ordering::Relaxed);
+                    if !self.interrupt() {
+                        return;
+                    }
+                }
+            } else {
+                // The last slice is over, however long it took.
+                seen = 0;
+                idle += 1;
+            }
+            if idle < IDLE_LOOKS {
+                std::thread::sleep(period);
+                continue;
+            }
+            self.asleep.store(true, Ordering::SeqCst);
+            // Who starts a round after this sees that the thread is asleep; who did before is seen here.
+            while !self.running.load(Ordering::SeqCst) {
+                if !self.has_vm() {
+                    return;
+                }
+                std::thread::park();
+            }
+            self.asleep.store(false, Ordering::SeqCst);
+            idle = 0;
+        }
+    }
+
+    fn has_vm(&self) -> bool {
+        self.interrupt.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Has the VM call back, unless it calls back already; false if it is gone.
+    fn interrupt(&self) -> bool {
+        let interrupt = self.interrupt.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Interrupt(slot)) = *interrupt else { return false };
+        // SAFETY: the VM is alive while the lock is held and the slot is there.
+        let slot = unsafe { &*slot };
+        let due = super::interrupt::DUE as *mut ();
+        let _ = slot.compare_exchange(std::ptr::null_mut(), due, Ordering::Relaxed, Ordering::Relaxed);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Vm, VmConfig};
+
+    #[test]
+    fn the_thread_sleeps_when_nothing_runs_and_wakes_with_the_next_round() {
+        let vm = Vm::new(VmConfig::default()).expect("a VM");
+        let timer = Timer::new(Duration::from_micros(1), Duration::from_micros(1));
+        // SAFETY: the timer is detached below.
+        vm.with_state(|L| unsafe { timer.attach(L) }).expect("attached");
+        for _ in 0..2 {
+            timer.start();
+            timer.begin_slice();
+            while timer.verdict() != Verdict::Overdue {
+                std::thread::yield_now();
+            }
+            timer.stop();
+            while !timer.shared.asleep.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+        }
+        timer.detach();
+    }
+}
