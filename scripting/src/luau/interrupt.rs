@@ -30,7 +30,7 @@ unsafe extern "C-unwind" fn on_tick(L: *mut lua_State, gc: c_int) {
             return;
         }
         let machine = Machine::of(L);
-        if !machine.scheduler().tick() || !machine.can_block(L) {
+        if !machine.scheduler().tick() || !machine.can_block(L) || super::library::runs(L) {
             return;
         }
         let me = machine.scheduler().current;

@@ -86,6 +86,8 @@ pub(crate) struct Machine {
     pub(super) constants: Constants,
     pub(super) tasklet_tag: c_int,
     pub(super) channel_tag: c_int,
+    /// Of errors that the library throws for itself: no `pcall` of a script stops them.
+    pub(super) token_tag: c_int,
     /// The numbers of the first methods of each; the others follow.
     pub(super) tasklet_atom: Cell<i16>,
     pub(super) channel_atom: Cell<i16>,
@@ -96,6 +98,8 @@ pub(crate) struct Machine {
     /// Whose turn it is or was last; differs from the head of the queue between two slices.
     pub(crate) running: Cell<TaskletId>,
     pub(crate) error_handler: Cell<Option<Anchor>>,
+    /// The library's function that is told of the ends of tasklets.
+    pub(crate) on_end: Cell<Option<Anchor>>,
     pub(crate) schedule_callback: Cell<Option<Anchor>>,
     pub(crate) channel_callback: Cell<Option<Anchor>>,
     pub(crate) dropped: RefCell<Vec<Dropped>>,
@@ -177,12 +181,14 @@ impl Machine {
                 },
                 tasklet_tag: FIRST_TAG,
                 channel_tag: FIRST_TAG + 1,
+                token_tag: FIRST_TAG + 3,
                 tasklet_atom: Cell::default(),
                 channel_atom: Cell::default(),
                 body: Cell::new(std::ptr::null_mut()),
                 looping: Cell::default(),
                 running: Cell::default(),
                 error_handler: Cell::default(),
+                on_end: Cell::default(),
                 schedule_callback: Cell::default(),
                 channel_callback: Cell::default(),
                 dropped: RefCell::default(),
@@ -193,7 +199,7 @@ impl Machine {
                 host_error: RefCell::default(),
                 vm: Cell::new(std::ptr::null()),
                 atoms: RefCell::default(),
-                next_tag: Cell::new(FIRST_TAG + 3),
+                next_tag: Cell::new(FIRST_TAG + 4),
             })
         };
         // SAFETY: an `Rc`'s contents don't move, and the caller keeps them as long as the VM lives.
@@ -277,8 +283,17 @@ impl Machine {
     /// # Safety
     /// `L` is a live state with a value at `index`.
     pub(crate) unsafe fn is_final(&self, L: *mut lua_State, index: c_int) -> bool {
+        // SAFETY: reads pointers only.
+        unsafe { lua_topointer(L, index) == self.constants.exit_pointer || self.is_token(L, index) }
+    }
+
+    /// The value at `index` is an error of the library's own.
+    ///
+    /// # Safety
+    /// As [`is_final`](Self::is_final).
+    pub(crate) unsafe fn is_token(&self, L: *mut lua_State, index: c_int) -> bool {
         // SAFETY: reads a pointer only.
-        unsafe { lua_topointer(L, index) == self.constants.exit_pointer }
+        unsafe { !lua_touserdatatagged(L, index, self.token_tag).is_null() }
     }
 
     /// The error on top of the stack, with which a call has ended, says that memory ran out.

@@ -55,7 +55,7 @@ impl Vm {
         unsafe {
             lua.exec_raw::<()>((), |L| {
                 machine = Some(Machine::new(L));
-                installed = super::api::install(L);
+                installed = super::api::install(L).and_then(|()| super::library::install(L));
             })?;
         }
         installed?;
@@ -287,7 +287,8 @@ impl Vm {
         };
         for (_, tasklet) in &scheduler.tasklets {
             match tasklet.place {
-                Place::Channel(..) => stats.waiting += 1,
+                Place::Channel(..) if tasklet.is_arm() => stats.tasklets -= 1,
+                Place::Channel(..) | Place::Select => stats.waiting += 1,
                 Place::Parked => stats.parked += 1,
                 Place::Queue | Place::Floating => {}
             }

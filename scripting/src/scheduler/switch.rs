@@ -22,6 +22,8 @@ pub(crate) enum Turn {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Meeting {
     pub partner: TaskletId,
+    /// Its place in the channel's queue: itself, or an arm of it.
+    place: TaskletId,
     /// Who runs next.
     target: TaskletId,
 }
@@ -219,7 +221,7 @@ impl Scheduler {
             }
             return Ok(None);
         }
-        let partner = queue.first;
+        let partner = self.waiter(queue.first);
         let target = if queue.schedule_all {
             let next = self.tasklets[me].next;
             if next == me { partner } else { next }
@@ -229,14 +231,17 @@ impl Scheduler {
             me
         };
         self.may_switch(me, target)?;
-        Ok(Some(Meeting { partner, target }))
+        Ok(Some(Meeting { partner, place: queue.first, target }))
     }
 
     /// Takes the partner off the channel and decides who goes on (`semantics.md` 2.6).
     pub(crate) fn meet(&mut self, channel: ChannelId, meeting: Meeting) -> Turn {
         let me = self.current;
-        let Meeting { partner, target } = meeting;
+        let Meeting { partner, place, target } = meeting;
         let all = self.channels[channel].schedule_all;
+        if place != partner {
+            self.note_served(place);
+        }
         self.unlink(partner);
         if !all && target == partner {
             let successor = self.tasklets[me].next;
