@@ -29,7 +29,12 @@ fn run(file: &Path, arguments: Vec<OsString>) -> Result<(), String> {
         arguments.iter().map(|text| vm.lua().create_string(text.as_encoded_bytes())).collect();
     let arguments = arguments.map_err(|error| error.to_string())?;
     let arguments = arguments.into_iter().map(mlua::Value::String).collect::<mlua::MultiValue>();
-    vm.run_main(&main, arguments)
+    let ended = vm.run_main(&main, arguments);
+    // Errors of tasklets that `uthread` has made, which nobody has waited for.
+    for failure in vm.take_ended().into_iter().filter_map(|ended| ended.failure) {
+        eprintln!("{}: {}\n{}", failure.name, failure.message, failure.traceback.trim_end());
+    }
+    ended
         .map_err(|Failure { message, traceback, .. }| format!("{message}\n{traceback}").trim_end().to_owned())
 }
 

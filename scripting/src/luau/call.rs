@@ -330,7 +330,10 @@ impl Vm {
         self.with_state(|L| {
             loop {
                 let scheduler = self.machine().scheduler();
-                let Some(receiver) = scheduler.channels.get(inbox).map(|queue| queue.first) else { return };
+                let Some(receiver) = scheduler.channels.get(inbox).map(|queue| scheduler.waiter(queue.first))
+                else {
+                    return;
+                };
                 if !scheduler.tasklets.contains_key(receiver) {
                     return;
                 }
@@ -433,12 +436,13 @@ impl Machine {
         let Some(buffer) = &queue.buffer else { return };
         let (table, oldest, place, full) =
             (buffer.values, buffer.first, buffer.next, buffer.len() == buffer.capacity);
-        let receiver = queue.first;
+        let receiver = scheduler.waiter(queue.first);
         // SAFETY: a receiver waits with its slot on top of its stack; the buffer is a table. What is
         // full drops its oldest value before it takes one more, so that its table does not grow; if
         // memory runs out for that, it has neither.
         unsafe {
             if scheduler.tasklets.contains_key(receiver) {
+                scheduler.note_served(scheduler.channels[channel].first);
                 self.deliver(receiver, L, -1, crate::scheduler::Slot::Value);
                 self.scheduler().interrupt_wait(receiver);
             } else {

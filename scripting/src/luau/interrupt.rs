@@ -71,6 +71,9 @@ unsafe extern "C-unwind" fn on_tick(L: *mut lua_State, gc: c_int) {
         }
         let machine = Machine::of(L);
         machine.watch.tick();
+        if super::library::runs(L) {
+            return;
+        }
         if machine.scheduler().limited && machine.scheduler().tick() && machine.can_block(L) {
             return_runaway(machine, L);
             return;

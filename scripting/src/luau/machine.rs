@@ -90,6 +90,8 @@ pub(crate) struct Machine {
     pub(super) constants: Constants,
     pub(super) tasklet_tag: c_int,
     pub(super) channel_tag: c_int,
+    /// Of errors that the library throws for itself: no `pcall` of a script stops them.
+    pub(super) token_tag: c_int,
     /// The numbers of the first methods of each; the others follow.
     pub(super) tasklet_atom: Cell<i16>,
     pub(super) channel_atom: Cell<i16>,
@@ -102,6 +104,8 @@ pub(crate) struct Machine {
     /// Slices that are too long.
     pub(super) watch: SliceWatch,
     pub(crate) error_handler: Cell<Option<Anchor>>,
+    /// The library's function that is told of the ends of tasklets.
+    pub(crate) on_end: Cell<Option<Anchor>>,
     pub(crate) schedule_callback: Cell<Option<Anchor>>,
     pub(crate) channel_callback: Cell<Option<Anchor>>,
     /// Between two slices there is more to do than to resume the next one: handles were dropped, or a
@@ -189,6 +193,7 @@ impl Machine {
                 },
                 tasklet_tag: FIRST_TAG,
                 channel_tag: FIRST_TAG + 1,
+                token_tag: FIRST_TAG + 3,
                 tasklet_atom: Cell::default(),
                 channel_atom: Cell::default(),
                 body: Cell::new(std::ptr::null_mut()),
@@ -196,6 +201,7 @@ impl Machine {
                 running: Cell::default(),
                 watch,
                 error_handler: Cell::default(),
+                on_end: Cell::default(),
                 schedule_callback: Cell::default(),
                 channel_callback: Cell::default(),
                 busy: Cell::new(false),
@@ -207,7 +213,7 @@ impl Machine {
                 host_error: RefCell::default(),
                 vm: Cell::new(std::ptr::null()),
                 atoms: RefCell::default(),
-                next_tag: Cell::new(FIRST_TAG + 3),
+                next_tag: Cell::new(FIRST_TAG + 4),
             })
         };
         // SAFETY: an `Rc`'s contents don't move, and the caller keeps them as long as the VM lives.
@@ -301,7 +307,7 @@ impl Machine {
     /// `L` is a live state with a value at `index`.
     pub(crate) unsafe fn is_final(&self, L: *mut lua_State, index: c_int) -> bool {
         // SAFETY: the caller's.
-        unsafe { self.is_exit(L, index) || self.is_budget(L, index) }
+        unsafe { self.is_exit(L, index) || self.is_token(L, index) || self.is_budget(L, index) }
     }
 
     /// The value at `index` is `scheduler.TaskletExit`.
@@ -311,6 +317,15 @@ impl Machine {
     pub(crate) unsafe fn is_exit(&self, L: *mut lua_State, index: c_int) -> bool {
         // SAFETY: reads a pointer only.
         unsafe { lua_topointer(L, index) == self.constants.exit_pointer }
+    }
+
+    /// The value at `index` is an error of the library's own.
+    ///
+    /// # Safety
+    /// As [`is_final`](Self::is_final).
+    pub(crate) unsafe fn is_token(&self, L: *mut lua_State, index: c_int) -> bool {
+        // SAFETY: reads a pointer only.
+        unsafe { !lua_touserdatatagged(L, index, self.token_tag).is_null() }
     }
 
     /// The value at `index` is the last error with which a slice beyond its limit was ended.

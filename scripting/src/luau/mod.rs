@@ -6,6 +6,7 @@ mod call;
 mod coroutine;
 pub mod ffi;
 mod interrupt;
+mod library;
 mod machine;
 mod module;
 mod run;

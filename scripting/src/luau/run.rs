@@ -2,6 +2,7 @@
 
 use super::anchor::Anchor;
 use super::ffi::*;
+use super::library::End;
 use super::machine::{Dropped, Ended, Failure, Machine, protect};
 use super::value::describe;
 use crate::native::{Native, Step};
@@ -13,6 +14,9 @@ use std::fmt::Write;
 
 /// Freed handles whose records wait to be forgotten, at which that is not left for the end of the slice.
 const MANY_DROPPED: usize = 1000;
+
+/// Ends that are noted for a host that asks for none while it runs.
+const MANY_ENDED: usize = 1000;
 
 /// Bodies of ended tasklets that are kept for later ones.
 const SPARE_BODIES: usize = 1024;
@@ -279,7 +283,8 @@ impl Machine {
         // SAFETY: `body` has stopped; its error, if any, is on top of its stack. What may run out of
         // memory is protected, and what follows it allocates nothing in the VM.
         unsafe {
-            if status == LUA_OK {
+            let flags = self.scheduler().tasklets[id].flags;
+            if status == LUA_OK && !flags.observed {
                 // What a body returns is nobody's; left there, it would make the body look suspended.
                 lua_settop(body, 0);
             }
@@ -290,8 +295,8 @@ impl Machine {
                 // Left set, a trap would keep all others from waiting.
                 self.scheduler().switch_trap = 0;
             }
-            let mut failed = status != LUA_OK && !self.is_exit(body, -1);
-            let mut trace = if failed { traceback(body) } else { String::new() };
+            let mut failed = status != LUA_OK && !self.is_exit(body, -1) && !self.is_token(body, -1);
+            let mut trace = if failed { self.origin(id, body) } else { String::new() };
             if failed && self.is_memory(body, status) {
                 self.free_memory(id, body);
             }
@@ -302,10 +307,21 @@ impl Machine {
                 trace = deeper;
             }
             let mut failure = None;
+            if flags.observed {
+                let end = match status {
+                    _ if failed => End::Failed,
+                    LUA_OK => End::Returned,
+                    _ => End::Killed,
+                };
+                failed &= !self.tell_library(id, body, end, &trace);
+                if status == LUA_OK && !failed {
+                    lua_settop(body, 0);
+                }
+            }
             if failed && self.handle_error(body, &mut trace) {
                 failed = false;
             }
-            if failed && (self.host_takes_errors.get() || is_main) {
+            if failed && (self.host_takes_errors.get() || is_main || flags.detached) {
                 failure = Some(self.failure(id, body, std::mem::take(&mut trace)));
                 failed = false;
             }
@@ -464,7 +480,8 @@ impl Machine {
         let scheduler = self.scheduler();
         let tasklet = &mut scheduler.tasklets[id];
         let owner = tasklet.owner;
-        if tasklet.flags.watched || failure.is_some() {
+        let room = self.host_takes_errors.get() || self.ended.borrow().len() < MANY_ENDED;
+        if room && (tasklet.flags.watched || failure.is_some()) {
             self.ended.borrow_mut().push(Ended { tasklet: id, owner, failure });
         }
         scheduler.discharge(id);

@@ -62,7 +62,7 @@ impl Vm {
         unsafe {
             lua.exec_raw::<()>((), |L| {
                 machine = watch.take().map(|watch| Machine::new(L, watch));
-                installed = super::api::install(L);
+                installed = super::api::install(L).and_then(|()| super::library::install(L));
             })?;
         }
         installed?;
@@ -307,7 +307,8 @@ impl Vm {
         };
         for (_, tasklet) in &scheduler.tasklets {
             match tasklet.place {
-                Place::Channel(..) => stats.waiting += 1,
+                Place::Channel(..) if tasklet.is_arm() => stats.tasklets -= 1,
+                Place::Channel(..) | Place::Select => stats.waiting += 1,
                 Place::Parked => stats.parked += 1,
                 Place::Queue | Place::Floating => {}
             }

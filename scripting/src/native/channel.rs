@@ -113,7 +113,11 @@ impl<T: 'static> Channel<T> {
         let machine = &*self.machine;
         let mut offer = Some(error);
         let frame = machine.begin(self.id, Direction::Send, "send_exception")?;
-        if machine.scheduler().channels[self.id].buffer.is_some() {
+        if machine.is_queue(self.id) {
+            if machine.queue_error(self.id, &mut offer)? {
+                return Ok(());
+            }
+        } else if machine.scheduler().channels[self.id].buffer.is_some() {
             return Err(Error::wrong_type("send_exception: an inbox takes values, not errors"));
         }
         match machine.partner(self.id, Direction::Send, frame, "send_exception")? {
@@ -169,7 +173,8 @@ impl<T: 'static> Channel<T> {
 
     /// The first of those that wait.
     pub fn queue(&self) -> Option<Tasklet> {
-        Tasklet::find(&self.machine, self.machine.scheduler().channels[self.id].first)
+        let scheduler = self.machine.scheduler();
+        Tasklet::find(&self.machine, scheduler.waiter(scheduler.channels[self.id].first))
     }
 
     /// Who goes on at once after a hand-over: −1 the receiver (at first), 1 the sender, 0 whoever came last.
@@ -399,7 +404,7 @@ impl Machine {
         if frame.is_none() {
             let queue = &scheduler.channels[channel];
             return match queue.has_partner(direction) {
-                true => Ok(Some(Encounter::Quiet(queue.first))),
+                true => Ok(Some(Encounter::Quiet(scheduler.waiter(queue.first)))),
                 false => Err(self.cannot_wait(verb)),
             };
         }
@@ -659,6 +664,9 @@ impl Machine {
     ) -> Result<bool, Error> {
         let Exchange::Value(place, carrier) = mine else { return Ok(false) };
         let carrier = self.luau_carrier(channel, carrier);
+        if self.is_queue(channel) {
+            return self.use_queue(channel, direction, place, carrier, verb);
+        }
         if direction == Direction::Send && self.scheduler().channels[channel].closing {
             return Err(Error::new(ErrorKind::Closed, format!("{verb}: the inbox is closed")));
         }
@@ -689,7 +697,7 @@ impl Machine {
     }
 
     /// The error has the value on top of the stack, which would be lost else. `[-0, +0]`
-    unsafe fn with_value(&self, error: Error, L: *mut lua_State) -> Error {
+    pub(super) unsafe fn with_value(&self, error: Error, L: *mut lua_State) -> Error {
         // SAFETY: the caller's.
         match self.vm().map(|vm| unsafe { vm.read_value(L, -1) }) {
             Some(Ok(value)) => error.with_thrown(crate::scheduler::Thrown::Luau(value)),

@@ -45,6 +45,8 @@ pub(crate) struct Native {
     yielder: Cell<*const Yielder<(), Step>>,
     /// What its current blocking call gives or takes.
     pub exchange: Exchange,
+    /// The exit that unwinds its stack, if it is not the plain one: the library throws exits of its own.
+    pub exit: Option<Box<Error>>,
     /// What its current blocking call raises.
     pub thrown: Option<Box<Error>>,
     /// The call that it waits for.
@@ -65,7 +67,12 @@ impl Native {
             // borrowed no other field.
             unsafe {
                 (*this).yielder.set(yielder);
-                let outcome = catch(f).unwrap_or_else(|panic| Err(panicked(&*panic)));
+                let mut outcome = catch(f).unwrap_or_else(|panic| Err(panicked(&*panic)));
+                if let Some(exit) = (*this).exit.take()
+                    && matches!(&outcome, Err(error) if error.kind == ErrorKind::Exit)
+                {
+                    outcome = Err(*exit);
+                }
                 // What was thrown too late to be raised ends with the frame.
                 (*this).thrown = None;
                 (*this).outcome = outcome;
@@ -82,6 +89,7 @@ impl Native {
             coroutine: None,
             yielder: Cell::new(null()),
             exchange: Exchange::Nothing,
+            exit: None,
             thrown: None,
             call: None,
             bound: false,
@@ -166,6 +174,7 @@ impl Machine {
                 None => self.run_slices(|| true),
             }
             (*native).exchange = Exchange::Nothing;
+            (*native).exit = None;
             match (*native).thrown.take() {
                 None => Ok(()),
                 Some(error) => raise(native, *error),
@@ -252,6 +261,12 @@ impl Machine {
             if self.is_exit(L, index) {
                 return Error::exit();
             }
+            if self.is_token(L, index) {
+                return match self.vm().map(|vm| vm.read_value(L, index)) {
+                    Some(Ok(token)) => Error::exit().with_thrown(Thrown::Luau(token)),
+                    _ => Error::exit(),
+                };
+            }
             if self.is_stop(L, index) {
                 return Error::stop();
             }
@@ -286,6 +301,10 @@ impl Machine {
 unsafe fn raise(native: *mut Native, error: Error) -> Result<(), Error> {
     // SAFETY: the frame is the running one.
     if error.kind == ErrorKind::Exit && unsafe { !(*native).is_host() } {
+        if error.thrown().is_some() {
+            // SAFETY: as above.
+            unsafe { (*native).exit = Some(Box::new(error)) };
+        }
         resume_unwind(Box::new(TaskletExit));
     }
     Err(error)

@@ -6,6 +6,7 @@
 //! | `coroutine.rs` | Rust code on a stack of its own: how it is entered, waits and ends |
 //! | `stack.rs` | those stacks |
 //! | `carrier.rs` | how a value of some type gets from one end of a channel to the other |
+//! | `queue.rs` | channels that keep values |
 //! | `call.rs` | Rust functions that scripts call and that may block; functions of scripts that Rust calls |
 //!
 //! # Frames
@@ -26,6 +27,7 @@ mod call;
 mod carrier;
 mod channel;
 mod coroutine;
+mod queue;
 mod scheduler;
 mod stack;
 mod tasklet;

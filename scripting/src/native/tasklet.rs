@@ -299,12 +299,12 @@ impl Tasklet {
 
     /// The one behind it in its queue.
     pub fn next(&self) -> Option<Self> {
-        Self::find(&self.machine, self.get().next)
+        Self::find(&self.machine, self.machine.scheduler().waiter(self.get().next))
     }
 
     /// The one before it in its queue.
     pub fn prev(&self) -> Option<Self> {
-        Self::find(&self.machine, self.get().prev)
+        Self::find(&self.machine, self.machine.scheduler().waiter(self.get().prev))
     }
 
     /// How often it was switched to since it was set up.

@@ -67,6 +67,8 @@ pub(crate) struct Buffer {
     pub capacity: u64,
     /// How many were dropped.
     pub dropped: u64,
+    /// Makes it a queue: who sends what has no room waits. And errors are kept like values.
+    pub waits: bool,
 }
 
 impl Buffer {
@@ -84,7 +86,14 @@ impl Channel {
     pub fn buffer_in(&mut self, values: Anchor, capacity: usize) {
         self.preference = 1;
         let capacity = capacity.max(1) as u64;
-        self.buffer = Some(Box::new(Buffer { values, first: 1, next: 1, capacity, dropped: 0 }));
+        self.buffer =
+            Some(Box::new(Buffer { values, first: 1, next: 1, capacity, dropped: 0, waits: false }));
+    }
+
+    /// Makes it a queue; `u64::MAX` is room without end.
+    pub fn queue_in(&mut self, values: Anchor, capacity: u64) {
+        self.preference = 1;
+        self.buffer = Some(Box::new(Buffer { values, first: 1, next: 1, capacity, dropped: 0, waits: true }));
     }
 
     /// Values that wait in the buffer.
@@ -113,7 +122,9 @@ impl Scheduler {
     /// runnable, last; whatever the preference, the caller goes on. `None` if nobody waits there.
     pub(crate) fn meet_quietly(&mut self, channel: ChannelId, direction: Direction) -> Option<TaskletId> {
         let queue = &self.channels[channel];
-        let partner = queue.has_partner(direction).then_some(queue.first)?;
+        let place = queue.has_partner(direction).then_some(queue.first)?;
+        let partner = self.waiter(place);
+        self.note_served(place);
         self.unlink(partner);
         self.append(partner);
         Some(partner)

@@ -37,6 +37,18 @@ pub enum ErrorKind {
     Exit,
     /// The end of a channel's iteration (`StopIteration`).
     Stop,
+    /// The time that was given for it has passed.
+    Timeout,
+    /// What was waited for was cancelled: the tasklet was killed.
+    Cancelled,
+    /// The barrier is broken: somebody who was to come to it won't.
+    Broken,
+    /// Who lets a lock go does not hold it.
+    Owner,
+    /// The value was set before.
+    Set,
+    /// It takes a clock, and this VM has none.
+    Clock,
     /// The entity or component is gone.
     Gone,
     /// The script used up its budget and did not yield.
@@ -68,6 +80,12 @@ impl ErrorKind {
             Self::Type => "type",
             Self::Exit => "exit",
             Self::Stop => "stop",
+            Self::Timeout => "timeout",
+            Self::Cancelled => "cancelled",
+            Self::Broken => "broken",
+            Self::Owner => "owner",
+            Self::Set => "set",
+            Self::Clock => "clock",
             Self::Gone => "gone",
             Self::Budget => "budget",
             Self::Memory => "memory",
@@ -79,7 +97,7 @@ impl ErrorKind {
 
 impl ErrorKind {
     /// All kinds, in the order of their definition.
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 26] = [
         Self::Dead,
         Self::Blocked,
         Self::Alive,
@@ -95,6 +113,12 @@ impl ErrorKind {
         Self::Type,
         Self::Exit,
         Self::Stop,
+        Self::Timeout,
+        Self::Cancelled,
+        Self::Broken,
+        Self::Owner,
+        Self::Set,
+        Self::Clock,
         Self::Gone,
         Self::Budget,
         Self::Memory,

@@ -6,6 +6,7 @@
 //! | `ring.rs` | the run queue |
 //! | `channel.rs` | channels and their queues |
 //! | `switch.rs` | every operation that may switch, as decisions about the queues |
+//! | `select.rs` | waiting on several channels at once |
 //! | `limits.rs` | `run` and its limits |
 //! | `error.rs`, `refusal.rs` | what the scheduler raises, and what it says to people |
 
@@ -14,6 +15,7 @@ mod error;
 mod limits;
 mod refusal;
 mod ring;
+mod select;
 mod switch;
 mod tasklet;
 
@@ -25,7 +27,7 @@ pub(crate) use error::Thrown;
 pub use error::{Error, ErrorKind};
 pub(crate) use limits::{Limit, Runner};
 pub(crate) use switch::{Meeting, Turn};
-pub(crate) use tasklet::{Deferred, Flags, Frame, Life, Place, Slot, Tasklet};
+pub(crate) use tasklet::{Deferred, Flags, Frame, Life, Origin, Place, Slot, Tasklet};
 pub use tasklet::{OwnerId, TaskletId};
 
 /// The whole state of the machine.

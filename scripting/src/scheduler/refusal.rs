@@ -51,7 +51,11 @@ impl Scheduler {
             .filter_map(|(id, tasklet)| match tasklet.place {
                 Place::Channel(channel, direction) => {
                     let waits = if direction == Direction::Send { "send on" } else { "receive from" };
-                    Some(format!("{} waits to {waits} channel {}", self.name_of(id), number(channel)))
+                    Some(format!(
+                        "{} waits to {waits} channel {}",
+                        self.name_of(self.waiter(id)),
+                        number(channel)
+                    ))
                 }
                 _ => None,
             })

@@ -86,6 +86,7 @@ impl Scheduler {
             Place::Floating => {}
             Place::Queue => self.unqueue(id),
             Place::Channel(channel, direction) => self.dequeue(channel, direction, id),
+            Place::Select => self.leave_all(id),
             Place::Parked => {
                 self.tasklets[id].place = Place::Floating;
                 self.parked -= 1;

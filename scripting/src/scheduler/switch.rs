@@ -22,6 +22,8 @@ pub(crate) enum Turn {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Meeting {
     pub partner: TaskletId,
+    /// Its place in the channel's queue: itself, or an arm of it.
+    place: TaskletId,
     /// Who runs next.
     target: TaskletId,
 }
@@ -221,9 +223,11 @@ impl Scheduler {
             }
             return if closing { Err(ErrorKind::Closed) } else { Ok(None) };
         }
-        let partner = queue.first;
+        let place = queue.first;
         let prefers_partner = i32::from(queue.preference) == -direction.sign();
-        let target = if queue.schedule_all {
+        let schedule_all = queue.schedule_all;
+        let partner = self.waiter(place);
+        let target = if schedule_all {
             let next = self.member(me).next;
             if next == me { partner } else { next }
         } else if prefers_partner {
@@ -232,16 +236,21 @@ impl Scheduler {
             me
         };
         self.may_switch(me, target)?;
-        Ok(Some(Meeting { partner, target }))
+        Ok(Some(Meeting { partner, place, target }))
     }
 
     /// Takes the partner off the channel and decides who goes on (`semantics.md` 2.6).
     #[inline]
     pub(crate) fn meet(&mut self, channel: ChannelId, direction: Direction, meeting: Meeting) -> Turn {
         let me = self.current;
-        let Meeting { partner, target } = meeting;
+        let Meeting { partner, place, target } = meeting;
         let all = self.open_channel(channel).schedule_all;
-        self.dequeue(channel, direction.opposite(), partner);
+        if place == partner {
+            self.dequeue(channel, direction.opposite(), partner);
+        } else {
+            self.note_served(place);
+            self.unlink(partner);
+        }
         if !all && target == partner {
             let successor = self.member(me).next;
             self.insert_before(successor, partner);

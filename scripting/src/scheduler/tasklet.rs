@@ -35,6 +35,8 @@ pub(crate) enum Place {
     Queue,
     /// In the queue of a channel.
     Channel(ChannelId, Direction),
+    /// Waiting in the queues of several channels, for whichever is served first.
+    Select,
     /// Waiting for something outside the scheduler, such as the clock.
     Parked,
 }
@@ -72,6 +74,10 @@ pub(crate) struct Flags {
     pub put_off: bool,
     /// Its end is noted in [`Scheduler::ended`](super::Scheduler::ended).
     pub watched: bool,
+    /// The library is told of its end.
+    pub observed: bool,
+    /// Errors that leave it are reported, and never raised in another tasklet.
+    pub detached: bool,
 }
 
 /// One tasklet.
@@ -135,6 +141,20 @@ pub(crate) struct Details {
     pub defers: Option<Anchor>,
     /// Where it was created.
     pub callsite: Option<Box<str>>,
+    /// Its places in the queues of several channels, while it waits in all of them.
+    pub arms: Vec<TaskletId>,
+    /// Which of them was served last, counted from 0.
+    pub served: usize,
+    /// This is no tasklet, but such a place of one.
+    pub arm_of: Option<TaskletId>,
+    /// An error that the library has stopped on its way, and where it came from.
+    pub origin: Option<Origin>,
+}
+
+/// Where an error was raised. It is told by its text whether the error is still that one.
+pub(crate) struct Origin {
+    pub error: String,
+    pub traceback: String,
 }
 
 impl Tasklet {
@@ -172,12 +192,17 @@ impl Tasklet {
 
     /// Waiting on a channel or for the outside.
     pub fn blocked(&self) -> bool {
-        matches!(self.place, Place::Channel(..) | Place::Parked)
+        matches!(self.place, Place::Channel(..) | Place::Select | Place::Parked)
     }
 
     /// In a queue, be it the run queue or a channel's (Stackless's meaning).
     pub fn scheduled(&self) -> bool {
         self.place != Place::Floating
+    }
+
+    /// It is no tasklet, but a place of one in the queue of a channel.
+    pub fn is_arm(&self) -> bool {
+        self.details.as_ref().is_some_and(|details| details.arm_of.is_some())
     }
 
     pub fn details_mut(&mut self) -> &mut Details {

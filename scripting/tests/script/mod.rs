@@ -22,7 +22,11 @@ function words.eq(got, expected)
     end
 end
 function words.note(...)
-    table.insert(noted, table.concat({ ... }, ":"))
+    local said = table.pack(...)
+    for index = 1, said.n do
+        said[index] = tostring(said[index])
+    end
+    table.insert(noted, table.concat(said, ":"))
 end
 function words.notes()
     local all = table.concat(noted, " ")

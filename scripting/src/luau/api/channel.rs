@@ -29,7 +29,7 @@ const METHODS: [(&CStr, lua_CFunction); 7] = [
 const SUSPENDED: c_int = -1;
 
 /// What a step of a loop over a channel is called in messages.
-const ITERATION: &str = "for";
+pub(super) const ITERATION: &str = "for";
 
 /// Makes the type of handles. `[-0, +0]`
 ///
@@ -58,6 +58,7 @@ pub(super) unsafe fn install(L: *mut lua_State, machine: &Machine) -> Result<(),
         set_function(L, c"__newindex", newindex);
         set_function(L, c"__iter", iterate);
         set_function(L, c"__tostring", tostring);
+        set_function(L, c"__len", length);
         push_str(L, "channel");
         lua_rawsetfield(L, -2, c"__type".as_ptr());
         push_str(L, "The metatable is locked");
@@ -170,7 +171,7 @@ pub(super) unsafe extern "C-unwind" fn new(L: *mut lua_State) -> c_int {
 }
 
 /// The channel whose handle is at `index`; raises if it is something else.
-unsafe fn check(machine: &Machine, L: *mut lua_State, index: c_int, verb: &str) -> ChannelId {
+pub(super) unsafe fn check(machine: &Machine, L: *mut lua_State, index: c_int, verb: &str) -> ChannelId {
     // SAFETY: called from a C function; only handles bear the tag.
     unsafe {
         let data = lua_touserdatatagged(L, index, machine.channel_tag);
@@ -288,7 +289,7 @@ unsafe extern "C-unwind" fn send_exception(L: *mut lua_State) -> c_int {
 }
 
 /// Sends the value on top of the stack, or receives one into its place (`semantics.md` 2B).
-unsafe fn transfer(
+pub(super) unsafe fn transfer(
     machine: &Machine,
     L: *mut lua_State,
     channel: ChannelId,
@@ -302,7 +303,7 @@ unsafe fn transfer(
         let me = machine.scheduler().current;
         check_running(machine, L, verb);
         if machine.channel_callback.get().is_some() {
-            announce(L, machine, channel, direction);
+            announce(L, 1, machine, channel, direction);
         }
         if machine.scheduler().open_channel(channel).buffer.is_some()
             && let Some(result) = use_buffer(L, machine, channel, direction, slot, verb)
@@ -391,6 +392,9 @@ unsafe fn use_buffer(
 ) -> Option<c_int> {
     // SAFETY: called from a C function; a value to send is on top of its stack.
     unsafe {
+        if machine.scheduler().channels[channel].buffer.as_ref().is_some_and(|buffer| buffer.waits) {
+            return super::queue::pass(L, machine, channel, direction, slot, verb);
+        }
         if direction == Direction::Receive {
             return machine.take_buffered(L, channel).then_some(1);
         }
@@ -407,15 +411,21 @@ unsafe fn use_buffer(
 }
 
 /// Calls the channel callback. Its errors are reported and dropped; so is one for want of memory.
-unsafe fn announce(L: *mut lua_State, machine: &Machine, channel: ChannelId, direction: Direction) {
-    // SAFETY: called from a C function of the running tasklet with the channel's handle at index 1.
+pub(super) unsafe fn announce(
+    L: *mut lua_State,
+    handle: c_int,
+    machine: &Machine,
+    channel: ChannelId,
+    direction: Direction,
+) {
+    // SAFETY: called from a C function of the running tasklet with the channel's handle at that index.
     unsafe {
         let Some(callback) = machine.channel_callback.get() else { return };
         let blocks = !machine.scheduler().channels[channel].has_partner(direction);
         luaL_checkstack(L, 6, std::ptr::null());
         lua_pushcfunctiond(L, call_without_suspending, c"channel callback".as_ptr());
         machine.anchors().push(callback, L);
-        lua_pushvalue(L, 1);
+        lua_pushvalue(L, handle);
         machine.push_tasklet(L, machine.scheduler().current);
         lua_pushboolean(L, c_int::from(direction == Direction::Send));
         lua_pushboolean(L, c_int::from(blocks));
@@ -544,6 +554,17 @@ unsafe extern "C-unwind" fn tostring(L: *mut lua_State) -> c_int {
     }
 }
 
+/// `#c`: how many values are kept in it.
+unsafe extern "C-unwind" fn length(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the VM.
+    unsafe {
+        let machine = Machine::of(L);
+        let channel = check(machine, L, 1, "#");
+        lua_pushnumber(L, machine.scheduler().channels[channel].buffered() as f64);
+        1
+    }
+}
+
 /// Methods are in the upvalue; the rest is a field.
 unsafe extern "C-unwind" fn index(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM with a handle and a key.
@@ -592,8 +613,8 @@ unsafe fn push_field(machine: &Machine, L: *mut lua_State, channel: ChannelId, f
             Some("closing") => lua_pushboolean(L, c_int::from(queue.closing)),
             Some("closed") => lua_pushboolean(L, c_int::from(queue.closed())),
             Some("queue") => {
-                let first = queue.first;
-                machine.push_tasklet(L, first);
+                let place = queue.first;
+                machine.push_tasklet(L, machine.scheduler().waiter(place));
             }
             Some("preference") => lua_pushnumber(L, f64::from(queue.preference)),
             Some("schedule_all") => lua_pushboolean(L, c_int::from(queue.schedule_all)),

@@ -4,7 +4,9 @@ mod bounded;
 mod channel;
 mod debug;
 mod protected;
+mod queue;
 mod scheduler;
+mod select;
 mod tasklet;
 
 use super::ffi::*;
@@ -12,6 +14,9 @@ use super::machine::Machine;
 use super::value::raise;
 use crate::scheduler::{Error, ErrorKind, TaskletId, Turn};
 use std::ffi::{CStr, c_int};
+
+pub(super) use queue::new as new_queue;
+pub(super) use select::{select, select_goes_on};
 
 /// Puts everything into the globals. `[-0, +0]`
 ///
@@ -153,6 +158,29 @@ unsafe fn refuse_to_switch(machine: &Machine, L: *mut lua_State, verb: &str) -> 
                 "{verb} would switch, but the VM can't suspend inside {place}; do it outside of that call"
             ),
         );
+    }
+}
+
+/// Raises unless the running tasklet may wait here, for what is named by the text at index 1.
+///
+/// # Safety
+/// Called from a C function.
+pub(super) unsafe fn check_may_block(L: *mut lua_State) -> c_int {
+    // SAFETY: the caller's. The text stays on the stack.
+    unsafe {
+        let machine = Machine::of(L);
+        let verb =
+            super::value::to_bytes(L, 1).and_then(|verb| std::str::from_utf8(verb).ok()).unwrap_or("wait");
+        check_can_switch(machine, L, verb);
+        let scheduler = machine.scheduler();
+        let me = scheduler.current;
+        if scheduler.tasklets[me].flags.block_trap {
+            refuse(L, ErrorKind::BlockTrap, verb, me);
+        }
+        if scheduler.switch_trap != 0 {
+            refuse(L, ErrorKind::SwitchTrap, verb, me);
+        }
+        0
     }
 }
 

@@ -406,6 +406,7 @@ impl Machine {
         unsafe {
             let details = self.scheduler().tasklets[id].details.as_mut();
             let mut deferred = details.map_or_else(Vec::new, |details| std::mem::take(&mut details.deferred));
+            let observed = self.scheduler().tasklets[id].flags.observed;
             luaL_checkstack(L, 5, std::ptr::null());
             lua_pushcfunctiond(L, call_without_suspending, c"bind".as_ptr());
             match self.scheduler().tasklets[id].details.as_ref().and_then(|details| details.defers) {
@@ -431,6 +432,14 @@ impl Machine {
                 }
             }
             lua_settop(L, -3);
+            if observed && let Some(on_end) = self.on_end.get() {
+                self.anchors().push(on_end, L);
+                lua_pushvalue(L, 1);
+                push_str(L, "killed");
+                if lua_pcall(L, 2, 0, 0) != LUA_OK {
+                    lua_settop(L, -2);
+                }
+            }
         }
     }
 }
@@ -621,7 +630,7 @@ unsafe extern "C-unwind" fn index(L: *mut lua_State) -> c_int {
             }
             Some(side @ ("next" | "prev")) => {
                 let neighbour = if side == "next" { tasklet.next } else { tasklet.prev };
-                machine.push_tasklet(L, neighbour);
+                machine.push_tasklet(L, machine.scheduler().waiter(neighbour));
                 return 1;
             }
             Some("times_switched_to") => {
