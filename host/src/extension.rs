@@ -3,8 +3,12 @@
 //! This file talks to the VM directly. It pushes values that the VM keeps alive, and raises only when
 //! nothing is alive that owns something.
 
-use crate::ecs::{Bridge, EntityExtension};
+use crate::clock::SharedClock;
+use crate::ecs::{Bridge, Change, EntityExtension};
 use crate::instances::Instances;
+use crate::signals::{Signals, Waiting};
+use crate::synchro::Synchro;
+use bevy_ecs::change_detection::Tick;
 use bevy_ecs::entity::Entity;
 use bluetick_scripting::raw::*;
 use bluetick_scripting::{Error, ErrorKind, Vm};
@@ -17,6 +21,9 @@ use std::rc::{Rc, Weak};
 pub(crate) struct Extension {
     pub instances: Rc<RefCell<Instances>>,
     pub vm: Weak<Vm>,
+    pub signals: Rc<RefCell<Option<Signals>>>,
+    pub synchro: Rc<RefCell<Synchro>>,
+    pub clock: SharedClock,
 }
 
 impl EntityExtension for Extension {
@@ -25,7 +32,7 @@ impl EntityExtension for Extension {
     }
 
     fn methods(&self) -> &'static [&'static str] {
-        &["spawn"]
+        &["spawn", "wait_for", "changed"]
     }
 
     unsafe fn get(&self, _: &Bridge, L: *mut lua_State, entity: Entity, field: usize) {
@@ -38,18 +45,48 @@ impl EntityExtension for Extension {
         }
     }
 
-    unsafe fn call(&self, _: &Bridge, L: *mut lua_State, entity: Entity, _method: usize) -> c_int {
-        // SAFETY: as `get`.
+    unsafe fn call(&self, bridge: &Bridge, L: *mut lua_State, entity: Entity, method: usize) -> c_int {
+        let waiting = Waiting { bridge, signals: &self.signals, synchro: &self.synchro, clock: &self.clock };
+        // SAFETY: as `get`; what is alive here owns nothing.
         unsafe {
-            match self.spawn(L, entity) {
-                Ok(()) => 0,
-                Err(Error { kind, message, .. }) => raise(L, kind, message),
+            match method {
+                0 => match self.spawn(L, entity) {
+                    Ok(()) => 0,
+                    Err(Error { kind, message, .. }) => raise(L, kind, message),
+                },
+                1 => host_call(L, |call| waiting.wait_for(call, entity)),
+                _ => host_call(L, |call| waiting.changed(call, entity)),
             }
         }
+    }
+
+    unsafe fn despawned(&self, bridge: &Bridge, _: *mut lua_State, _: Entity) -> c_int {
+        self.pass_on(bridge);
+        0
+    }
+
+    fn changed(&self, bridge: &Bridge, _: Entity, _: Change<'_>) {
+        self.pass_on(bridge);
+    }
+
+    fn last_look(&self, filter: &[u32], now: Tick) -> Option<Tick> {
+        let vm = self.vm.upgrade()?;
+        self.signals.borrow_mut().as_mut()?.last_look(vm.current_tasklet(), filter, now)
     }
 }
 
 impl Extension {
+    /// Tells those who listen to components that some have come or gone.
+    fn pass_on(&self, bridge: &Bridge) {
+        let mut signals = self.signals.borrow_mut();
+        if let (Some(vm), Some(signals)) = (self.vm.upgrade(), signals.as_mut())
+            && signals.follows_entities()
+            && let Err(error) = signals.pass_on(&vm, bridge)
+        {
+            tracing::error!("a component that came or went could not be told of: {error}");
+        }
+    }
+
     /// Pushes `state` or `inbox`, or nothing and says why not.
     unsafe fn push_field(&self, L: *mut lua_State, entity: Entity, field: usize) -> Result<(), Error> {
         let Some(vm) = self.vm.upgrade() else { return Err(Error::wrong_type("the host is gone")) };

@@ -4,6 +4,7 @@ use crate::failure::ScriptFailure;
 use crate::host::ScriptHost;
 use crate::instances::StartFailure;
 use crate::script::{ScriptEvent, ScriptEvents, ScriptStatus};
+use crate::signals::SlowListener;
 use bevy_ecs::entity::Entity;
 use bevy_ecs::world::World;
 use bluetick_scripting::{Ended, ReloadReport, excerpt};
@@ -44,6 +45,10 @@ pub struct FrameReport {
     pub sleeping: usize,
     /// Tasklets that wait for the next frame.
     pub yielding: usize,
+    /// Tasklets that wait for a message or a change, without a time-out.
+    pub listening: usize,
+    /// Listeners that have lost values, because they did not receive those that waited.
+    pub slow_listeners: Vec<SlowListener>,
     /// Errors that have ended tasklets, or have kept scripts from starting.
     pub failures: Vec<ScriptFailure>,
     /// What was reloaded or refused, if a script file has changed.
@@ -59,8 +64,8 @@ impl ScriptHost {
     /// entities start, who is due is woken, and everything runnable runs, within the budget. Scripts of
     /// entities that are gone end in the same frame.
     ///
-    /// Order (`semantics.md` 5.1-5.7): clock; reloads; endings and starts; sleepers by time, then
-    /// yielders; the run, in which leftovers of the last frame come first; endings again.
+    /// Order (`semantics.md` 5.1-5.7): clock; reloads; endings and starts; messages, components that came and
+    /// went, changes; sleepers by time, then yielders; the run, in which leftovers of the last frame come first; endings again.
     pub fn tick(&mut self, world: &mut World, dt: f64) -> FrameReport {
         let began = Instant::now();
         let clock = self.clock.advance(dt);
@@ -72,6 +77,7 @@ impl ScriptHost {
         };
         self.reload_changes(world, &mut report);
         self.follow_entities(world, true, &mut report);
+        self.tell_signals(world);
 
         let runnable = self.vm.runnable();
         let woken = self.synchro.borrow_mut().wake(&self.vm, clock.sim);
@@ -92,7 +98,8 @@ impl ScriptHost {
         self.instances.borrow_mut().bury(&self.vm);
         report.script_time = running.elapsed();
 
-        (report.sleeping, report.yielding) = self.synchro.borrow_mut().counts(&self.vm);
+        self.note_listeners(&mut report);
+        (report.sleeping, report.yielding) = self.synchro.borrow_mut().counts(&self.vm, report.listening);
         report.left_over = self.vm.runnable();
         let (slices, messages) = self.vm.work_done();
         report.slices = slices - self.counted.0;
@@ -153,6 +160,36 @@ impl ScriptHost {
         for entity in latest(arrived) {
             let failed = self.instances.borrow_mut().arrive(world, &self.vm, entity);
             self.note_unstarted(failed, report);
+        }
+    }
+
+    /// Tells those who listen what Rust has caused since the last frame.
+    fn tell_signals(&mut self, world: &mut World) {
+        let over = self.instances.borrow_mut().take_over();
+        let mut signals = self.signals.borrow_mut();
+        let Some(signals) = signals.as_mut() else { return };
+        for owner in over {
+            signals.forget(owner);
+        }
+        signals.begin_frame(&self.vm, self.bridge.registry(), world);
+    }
+
+    /// Who waits for what happens in the world, and who was too slow for it.
+    fn note_listeners(&mut self, report: &mut FrameReport) {
+        let mut signals = self.signals.borrow_mut();
+        let Some(signals) = signals.as_mut() else { return };
+        report.listening = signals.waiting(&self.vm);
+        for (owner, mut slow) in signals.take_slow(&self.vm, self.bridge.registry()) {
+            if let Some((entity, script)) = self.instances.borrow().whose(owner) {
+                (slow.entity, slow.script) = (Some(entity), script);
+            }
+            tracing::warn!(
+                "a listener to {} of script '{}' has lost {} values: it receives them too slowly",
+                slow.topic,
+                slow.script,
+                slow.lost
+            );
+            report.slow_listeners.push(slow);
         }
     }
 

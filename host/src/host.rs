@@ -1,14 +1,16 @@
 //! The host: what a game makes once, and ticks once a frame.
 
 use crate::clock::{Clock, SharedClock};
-use crate::ecs::{Bridge, BridgeConfig, Registry, RegistryBuilder, RegistryError, ScriptHook};
+use crate::ecs::{Bridge, BridgeConfig, Registry, RegistryBuilder, RegistryError, ScriptHook, Value};
 use crate::extension::Extension;
 use crate::instances::Instances;
 use crate::reloader::Reloader;
 use crate::script::{Script, ScriptEvents};
+use crate::signals::{self, Signals};
 use crate::synchro::{self, Synchro};
 use bevy_ecs::component::{Component, Mutable};
 use bevy_ecs::entity::Entity;
+use bevy_ecs::message::Message;
 use bevy_ecs::resource::Resource;
 use bevy_ecs::world::{EntityRef, EntityWorldMut, World};
 use bevy_reflect::{FromReflect, GetTypeRegistration, Reflect, TypePath, Typed};
@@ -68,6 +70,7 @@ pub struct ScriptHost {
     // The order matters: what refers to the VM goes before it.
     pub(crate) instances: Rc<RefCell<Instances>>,
     pub(crate) synchro: Rc<RefCell<Synchro>>,
+    pub(crate) signals: Rc<RefCell<Option<Signals>>>,
     pub(crate) bridge: Rc<Bridge>,
     pub(crate) vm: Rc<Vm>,
     pub(crate) library: Rc<Library>,
@@ -90,6 +93,7 @@ impl ScriptHost {
             budget: Duration::from_millis(250),
             seed: None,
             keep_printed: false,
+            direct: true,
         }
     }
 
@@ -168,6 +172,7 @@ pub struct HostBuilder {
     budget: Duration,
     seed: Option<u64>,
     keep_printed: bool,
+    direct: bool,
 }
 
 /// How many lines that scripts have printed are kept until somebody takes them.
@@ -213,6 +218,38 @@ impl HostBuilder {
             + Typed,
     {
         self.registry = self.registry.resource::<T>();
+        self
+    }
+
+    /// Makes a kind of messages usable from scripts, in both directions; see [`RegistryBuilder::message`].
+    pub fn message<T>(mut self) -> Self
+    where
+        T: Message + FromReflect + GetTypeRegistration + TypePath + Typed,
+    {
+        self.registry = self.registry.message::<T>();
+        self
+    }
+
+    /// Says how scripts see the values of an opaque type; see [`RegistryBuilder::conversion`].
+    pub fn conversion<T: Reflect + GetTypeRegistration>(
+        mut self,
+        to_value: impl Fn(&T) -> Value + 'static,
+        from_value: impl Fn(&Value) -> Result<T, String> + 'static,
+    ) -> Self {
+        self.registry = self.registry.conversion(to_value, from_value);
+        self
+    }
+
+    /// Registers a type that is no component but lies in one behind a pointer or a trait object.
+    pub fn register_type<T: GetTypeRegistration>(mut self) -> Self {
+        self.registry = self.registry.register_type::<T>();
+        self
+    }
+
+    /// Whether the VM reaches components by its direct handlers, which are experimental in it, or by plain
+    /// metamethods, which do the same at half the speed. Default: direct.
+    pub fn direct_access(mut self, direct: bool) -> Self {
+        self.direct = direct;
         self
     }
 
@@ -270,9 +307,23 @@ impl HostBuilder {
         let there = ScriptEvents::of_those_there(world);
         world.insert_resource(there);
         let registry = self.registry.scripts(Rc::new(Attach(library.clone()))).build(world)?;
-        let extension = Extension { instances: instances.clone(), vm: Rc::downgrade(&vm) };
-        let config = BridgeConfig { extension: Some(Rc::new(extension)), ..BridgeConfig::default() };
+        let signals = Rc::new(RefCell::new(Some(Signals::new(&registry))));
+        let extension = Extension {
+            instances: instances.clone(),
+            vm: Rc::downgrade(&vm),
+            signals: signals.clone(),
+            synchro: synchro.clone(),
+            clock: clock.clone(),
+        };
+        let context =
+            signals::Context { vm: Rc::downgrade(&vm), bridge: Rc::default(), signals: signals.clone() };
+        let config = BridgeConfig {
+            extension: Some(Rc::new(extension)),
+            methods: signals::methods(&vm, &context)?,
+            direct: self.direct,
+        };
         let bridge = Bridge::install(&vm, Rc::new(registry), config)?;
+        let _ = context.bridge.set(Rc::downgrade(&bridge));
         clock.install(&vm)?;
         synchro::install(&vm, &synchro, &clock)?;
         let printed = Rc::new(RefCell::new(Vec::new()));
@@ -290,6 +341,7 @@ impl HostBuilder {
         Ok(ScriptHost {
             instances,
             synchro,
+            signals,
             bridge,
             vm,
             library,

@@ -47,6 +47,8 @@ pub(crate) struct Instances {
     dying: Vec<Dying>,
     /// Scripts that could not be loaded, and why, until a file changes.
     unloadable: HashMap<String, String>,
+    /// Owners whose scripts have ended or begin anew, for others who know something of them.
+    over: Vec<OwnerId>,
 }
 
 /// Why a script of an entity did not start.
@@ -87,6 +89,7 @@ impl Instances {
             return Ok(());
         };
         let Some(Estate { script, .. }) = self.estates.get(&instance.owner) else { return Ok(()) };
+        self.over.push(instance.owner);
         // What an earlier life of the script has spawned ends with it.
         for left in vm.owned_by(instance.owner) {
             if let Err(error) = vm.kill(left) {
@@ -154,6 +157,11 @@ impl Instances {
         }
     }
 
+    /// The owners whose scripts have ended or have begun anew since the last call.
+    pub fn take_over(&mut self) -> Vec<OwnerId> {
+        std::mem::take(&mut self.over)
+    }
+
     /// The tasklets that have to end now.
     pub fn condemned(&mut self, vm: &Vm) -> Vec<TaskletId> {
         let mut tasklets = Vec::new();
@@ -180,6 +188,7 @@ impl Instances {
                 );
             }
             vm.remove_owner(dying.owner);
+            self.over.push(dying.owner);
             if let Some(state) = self.estates.remove(&dying.owner).and_then(|estate| estate.state) {
                 vm.release(state);
             }

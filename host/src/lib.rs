@@ -51,6 +51,7 @@ mod instances;
 mod reloader;
 pub mod scene;
 mod script;
+mod signals;
 mod synchro;
 
 pub use bluetick_assets::{AssetError, Library};
@@ -61,3 +62,4 @@ pub use frame::FrameReport;
 pub use host::{BuildError, HostBuilder, ScriptHost};
 pub use scene::{Scene, SceneError};
 pub use script::{Script, ScriptStatus};
+pub use signals::SlowListener;

@@ -44,11 +44,15 @@ impl Machine {
             if !self.dropped.borrow().is_empty() {
                 self.tidy();
             }
-            if self.schedule_callback.get().is_some() {
-                self.announce_switch(self.scheduler().current);
-            }
             let scheduler = self.scheduler();
             let next = scheduler.current;
+            if scheduler.tasklets[next].flags.frozen && scheduler.hold(next) {
+                continue;
+            }
+            if self.schedule_callback.get().is_some() {
+                self.announce_switch(next);
+            }
+            let scheduler = self.scheduler();
             if next == scheduler.main && scheduler.tasklets[next].thread.is_null() {
                 self.running.set(next);
                 let main = &mut scheduler.tasklets[next];
@@ -658,6 +662,7 @@ impl Machine {
             self.deliver(id, L, -1, Slot::Error);
             lua_settop(L, -2);
         }
+        self.scheduler().thaw_tasklet(id);
         self.scheduler().interrupt_wait(id);
         Ok(true)
     }

@@ -39,6 +39,10 @@ pub enum ErrorKind {
     Stop,
     /// The entity or component is gone.
     Gone,
+    /// The host does not grant it to this script.
+    Denied,
+    /// Values were lost because their receiver was too slow.
+    Overflow,
     /// The script used up its budget and did not yield.
     Budget,
     /// The VM's memory limit is reached, or the system has no memory left for a stack.
@@ -69,6 +73,8 @@ impl ErrorKind {
             Self::Exit => "exit",
             Self::Stop => "stop",
             Self::Gone => "gone",
+            Self::Denied => "denied",
+            Self::Overflow => "overflow",
             Self::Budget => "budget",
             Self::Memory => "memory",
             Self::Raised => "raised",

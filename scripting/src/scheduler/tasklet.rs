@@ -70,6 +70,10 @@ pub(crate) struct Flags {
     pub running: bool,
     /// Its end is noted in [`Scheduler::ended`](super::Scheduler::ended).
     pub watched: bool,
+    /// It does not run for now, whatever wakes it.
+    pub frozen: bool,
+    /// Its turn came while it was frozen.
+    pub held: bool,
 }
 
 /// One tasklet.
