@@ -37,10 +37,13 @@
 //! | building and ticking a host | [`ScriptHost`], [`HostBuilder`], [`FrameReport`] |
 //! | giving entities scripts | [`Script`], [`ScriptStatus`] |
 //! | what scripts reach in the world | [`ecs`], [`Scene`] |
+//! | running in a Bevy app (feature `bevy`) | `BluetickPlugin` |
 //! | files, their versions, watching | [`Library`] (crate `bluetick-assets`) |
 //! | tasklets, channels, the VM | [`Vm`] (crate `bluetick-scripting`) |
 #![allow(non_snake_case)] // `L` is what every text on the VM calls its state
 
+#[cfg(feature = "bevy")]
+mod bevy;
 mod clock;
 pub mod ecs;
 mod extension;
@@ -54,6 +57,8 @@ mod script;
 mod signals;
 mod synchro;
 
+#[cfg(feature = "bevy")]
+pub use bevy::{BluetickPlugin, LastFrame, ScriptApp, ScriptFailed, ScriptSystems};
 pub use bluetick_assets::{AssetError, Library};
 pub use bluetick_scripting::{Error, ErrorKind, ReloadReport, Vm};
 pub use clock::Clock;

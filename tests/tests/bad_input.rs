@@ -372,7 +372,7 @@ fn odd_values_can_be_thrown_and_are_described() {
         ("true", "true"),
         ("{}", "an error value that is a table: {}"),
         (
-            "{ code = 3, who = self.name or 'me', [1] = true, more = {} }",
+            "{ code = 3, who = 'me', [1] = true, more = {} }",
             "an error value that is a table: { [1] = true, code = 3, more = <table>, who = \"me\" }",
         ),
         ("{ message = 'inside' }", "inside"),

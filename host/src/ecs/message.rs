@@ -21,13 +21,16 @@ pub(crate) struct MessageKind {
     functions: Functions,
 }
 
+/// Looks at messages from a number on.
+type Read = fn(&World, usize, &mut dyn FnMut(&dyn PartialReflect));
+
 /// What is done with messages whose type only their registration knew.
 #[derive(Clone, Copy)]
 struct Functions {
     prepare: fn(&mut World) -> bool,
     write: fn(&mut World, Box<dyn PartialReflect>) -> bool,
     written: fn(&World) -> usize,
-    read: fn(&World, usize, &mut dyn FnMut(&dyn PartialReflect)),
+    read: Read,
     drop_old: fn(&mut World),
 }
 

@@ -82,6 +82,12 @@ pub(crate) struct Delivery {
     value: Value,
 }
 
+/// When a tasklet has last made a query with a filter for changes.
+struct Look {
+    filter: Box<[u32]>,
+    at: Tick,
+}
+
 /// Who listens to what.
 pub(crate) struct Signals {
     /// Those of messages first, in the order of their kinds; then those of components.
@@ -90,7 +96,7 @@ pub(crate) struct Signals {
     lifecycle: BTreeMap<Lifecycle, (usize, Entity)>,
     changes: Vec<ChangeWait>,
     /// When tasklets have last looked at what a query with a filter for changes finds.
-    looks: HashMap<TaskletId, Vec<(Box<[u32]>, Tick)>>,
+    looks: HashMap<TaskletId, Vec<Look>>,
     frames: u64,
 }
 
@@ -249,12 +255,12 @@ impl Signals {
     }
 
     /// When the tasklet has last asked this, if it has; from now on that is `now`.
-    pub fn last_look(&mut self, tasklet: TaskletId, question: &[u32], now: Tick) -> Option<Tick> {
+    pub fn last_look(&mut self, tasklet: TaskletId, filter: &[u32], now: Tick) -> Option<Tick> {
         let looks = self.looks.entry(tasklet).or_default();
-        match looks.iter_mut().find(|(asked, _)| **asked == *question) {
-            Some((_, last)) => Some(std::mem::replace(last, now)),
+        match looks.iter_mut().find(|look| *look.filter == *filter) {
+            Some(look) => Some(std::mem::replace(&mut look.at, now)),
             None => {
-                looks.push((question.into(), now));
+                looks.push(Look { filter: filter.into(), at: now });
                 None
             }
         }
