@@ -226,7 +226,7 @@ fn asset_base() -> PathBuf {
 fn run_scripts(world: &mut World) -> Result<(), BevyError> {
     let mut host = match (world.remove_non_send::<ScriptHost>(), world.remove_non_send::<Pending>()) {
         (Some(host), _) => host,
-        (None, Some(pending)) => pending.build(world)?,
+        (None, Some(pending)) => pending.build(world).map_err(|error| format!("BluetickPlugin: {error}"))?,
         (None, None) => return Ok(()),
     };
     let dt = world.get_resource::<Time>().map_or(0.0, Time::delta_secs_f64);

@@ -85,7 +85,7 @@ impl ErrorKind {
 
 impl ErrorKind {
     /// All kinds, in the order of their definition.
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 22] = [
         Self::Dead,
         Self::Blocked,
         Self::Alive,
@@ -102,6 +102,8 @@ impl ErrorKind {
         Self::Exit,
         Self::Stop,
         Self::Gone,
+        Self::Denied,
+        Self::Overflow,
         Self::Budget,
         Self::Memory,
         Self::Raised,

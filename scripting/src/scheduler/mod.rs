@@ -23,8 +23,8 @@ use slotmap::SlotMap;
 use std::collections::HashSet;
 
 pub(crate) use channel::{Channel, Direction};
-pub(crate) use error::Thrown;
 pub use channel::{ChannelId, Overflow};
+pub(crate) use error::Thrown;
 pub use error::{Error, ErrorKind};
 pub(crate) use limits::{Limit, Runner};
 pub(crate) use switch::{Meeting, Turn};
