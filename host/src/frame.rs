@@ -76,6 +76,8 @@ impl ScriptHost {
             ..FrameReport::default()
         };
         self.reload_changes(world, &mut report);
+        let failed = self.instances.borrow_mut().begin_frame(world, &self.vm, clock.sim);
+        self.note_unstarted(failed, &mut report);
         self.follow_entities(world, true, &mut report);
         self.tell_signals(world);
 
@@ -135,11 +137,28 @@ impl ScriptHost {
     /// `start` starts those of entities that had got some by now.
     fn follow_entities(&mut self, world: &mut World, start: bool, report: &mut FrameReport) {
         let (mut arrived, mut later) = (Vec::new(), Vec::new());
+        if !world.contains_resource::<ScriptEvents>() {
+            if !std::mem::replace(&mut self.cleared, true) {
+                // `World::clear_entities` runs no hooks, and takes all resources along. The world can't have them back,
+                // so from now on somebody has to look. Ids begin anew, so nothing that was there is there now.
+                self.instances.borrow_mut().leave_all(&self.vm);
+                if let Some(signals) = self.signals.borrow_mut().as_mut() {
+                    signals.forget_observers();
+                }
+            }
+            let new = self.instances.borrow_mut().compare(world, &self.vm);
+            if start {
+                arrived.extend(new);
+            }
+        }
         for round in 0..ENDING_ROUNDS {
-            let Some(mut events) = world.get_resource_mut::<ScriptEvents>() else { return };
-            for event in std::mem::take(&mut events.0) {
+            let events = world.get_resource_mut::<ScriptEvents>();
+            for event in events.map(|mut events| std::mem::take(&mut events.0)).unwrap_or_default() {
                 match event {
                     ScriptEvent::Left(entity) => self.instances.borrow_mut().leave(&self.vm, entity),
+                    ScriptEvent::Switched(entity) => {
+                        self.instances.borrow_mut().switch(world, &self.vm, entity);
+                    }
                     ScriptEvent::Arrived(entity) if start && round == 0 => arrived.push(entity),
                     arrived => later.push(arrived),
                 }

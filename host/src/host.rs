@@ -2,7 +2,7 @@
 
 use crate::clock::{Clock, SharedClock};
 use crate::ecs::{Bridge, BridgeConfig, Registry, RegistryBuilder, RegistryError, ScriptHook, Value};
-use crate::extension::Extension;
+use crate::extension::{Extension, with_descendants};
 use crate::instances::Instances;
 use crate::reloader::Reloader;
 use crate::script::{Script, ScriptEvents};
@@ -17,7 +17,7 @@ use bevy_reflect::{FromReflect, GetTypeRegistration, Reflect, TypePath, Typed};
 use bluetick_assets::{AssetError, Library};
 use bluetick_scripting::{Reply, Vm, VmConfig};
 use mlua::IntoLua;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -76,6 +76,8 @@ pub struct ScriptHost {
     pub(crate) library: Rc<Library>,
     pub(crate) clock: SharedClock,
     pub(crate) reloader: Reloader,
+    /// The world has lost its resources once: it doesn't tell any more who gets and loses scripts.
+    pub(crate) cleared: bool,
     pub(crate) budget: Duration,
     /// Slices and messages when the last frame ended.
     pub(crate) counted: (u64, u64),
@@ -126,6 +128,19 @@ impl ScriptHost {
         let Some(&(channel, _)) = instances.inbox(&self.vm, entity)? else { return Ok(false) };
         self.vm.post(channel, value)?;
         Ok(true)
+    }
+
+    /// Despawns an entity, with its children, so that what their scripts have deferred still finds them: it runs before
+    /// they go. (After `world.despawn`, it runs in the next tick, and finds them gone.) False if it is gone already.
+    pub fn despawn(&self, world: &mut World, entity: Entity) -> bool {
+        if world.get_entity(entity).is_err() {
+            return false;
+        }
+        for entity in with_descendants(world, entity) {
+            let owners = self.instances.borrow().owners(entity);
+            self.bridge.lend(world, || owners.into_iter().for_each(|owner| self.vm.run_deferred(owner)));
+        }
+        world.despawn(entity)
     }
 
     /// Where the tasklet of an entity's first script waits: `file:line in function 'name'`, the innermost
@@ -314,6 +329,7 @@ impl HostBuilder {
             signals: signals.clone(),
             synchro: synchro.clone(),
             clock: clock.clone(),
+            ending: Cell::new(0),
         };
         let context =
             signals::Context { vm: Rc::downgrade(&vm), bridge: Rc::default(), signals: signals.clone() };
@@ -347,6 +363,7 @@ impl HostBuilder {
             library,
             clock,
             reloader: Reloader::default(),
+            cleared: false,
             budget: self.budget,
             counted: (0, 0),
             printed,

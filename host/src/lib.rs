@@ -35,7 +35,7 @@
 //! | what | where |
 //! |---|---|
 //! | building and ticking a host | [`ScriptHost`], [`HostBuilder`], [`FrameReport`] |
-//! | giving entities scripts | [`Script`], [`ScriptStatus`] |
+//! | giving entities scripts | [`Script`], [`ScriptStatus`], [`Restart`], [`Dormant`] |
 //! | what scripts reach in the world | [`ecs`], [`Scene`] |
 //! | running in a Bevy app (feature `bevy`) | `BluetickPlugin` |
 //! | files, their versions, watching | [`Library`] (crate `bluetick-assets`) |
@@ -66,5 +66,5 @@ pub use failure::ScriptFailure;
 pub use frame::FrameReport;
 pub use host::{BuildError, HostBuilder, ScriptHost};
 pub use scene::{Scene, SceneError};
-pub use script::{Script, ScriptStatus};
+pub use script::{Dormant, Restart, Script, ScriptStatus};
 pub use signals::SlowListener;

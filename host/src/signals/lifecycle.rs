@@ -76,6 +76,11 @@ impl Signals {
         topic
     }
 
+    /// The world has thrown its observers away, and can't have new ones.
+    pub fn forget_observers(&mut self) {
+        self.lifecycle.clear();
+    }
+
     /// Takes observers away that nobody needs any more, and puts those back that somebody has taken away.
     pub(super) fn watch_over_observers(&mut self, vm: &Vm, world: &mut World, registry: &Registry) {
         let topics = &mut self.topics;

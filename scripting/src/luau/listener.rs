@@ -2,6 +2,7 @@
 
 use super::call::Wait;
 use super::ffi::*;
+use super::machine::Ended;
 use super::vm::Vm;
 use crate::scheduler::{ChannelId, Error, Overflow, OwnerId, Slot, TaskletId};
 use mlua::{IntoLua, Value};
@@ -84,6 +85,32 @@ impl Vm {
     /// they came to life.
     pub fn thaw(&self, owner: OwnerId) {
         self.machine().scheduler().thaw(owner);
+    }
+
+    /// The tasklets of an owner are about to end, because something is about to go that they may still want to see:
+    /// calls what they have deferred, as their ends would. Left out is the running tasklet. An error is one of
+    /// [`take_ended`](Self::take_ended).
+    pub fn run_deferred(&self, owner: OwnerId) {
+        let machine = self.machine();
+        for id in self.owned_by(owner) {
+            let has_deferred = |t: &crate::scheduler::Tasklet| {
+                t.details.as_ref().is_some_and(|details| !details.deferred.is_empty())
+            };
+            if id == machine.running.get() || !machine.scheduler().tasklets.get(id).is_some_and(has_deferred) {
+                continue;
+            }
+            // SAFETY: the tasklet is suspended. The helper is idle or further out on the stack of this very call; the
+            // scratch state holds an error only until it is described.
+            unsafe {
+                let L = machine.scratch;
+                let top = lua_gettop(L);
+                if let Some(trace) = machine.run_deferred(id, L) {
+                    let failure = machine.failure(id, L, trace);
+                    machine.ended.borrow_mut().push(Ended { tasklet: id, owner, failure: Some(failure) });
+                }
+                lua_settop(L, top);
+            }
+        }
     }
 
     /// The tasklet has not ended.

@@ -365,7 +365,7 @@ impl Machine {
 
     /// Calls what the tasklet has deferred, last in first out. An error in one of them replaces the
     /// tasklet's own; the others are called all the same.
-    unsafe fn run_deferred(&self, id: TaskletId, body: *mut lua_State) -> Option<String> {
+    pub(super) unsafe fn run_deferred(&self, id: TaskletId, body: *mut lua_State) -> Option<String> {
         let mut trace = None;
         loop {
             let details = self.scheduler().tasklets[id].details_mut();
@@ -438,7 +438,7 @@ impl Machine {
     }
 
     /// What the host gets to know of the error on top of `body`.
-    unsafe fn failure(&self, id: TaskletId, body: *mut lua_State, traceback: String) -> Failure {
+    pub(super) unsafe fn failure(&self, id: TaskletId, body: *mut lua_State, traceback: String) -> Failure {
         let scheduler = self.scheduler();
         // SAFETY: the error is on top of the stack.
         let (mut message, out_of_memory) = unsafe { (describe(body, -1), self.is_memory(body, LUA_OK)) };
