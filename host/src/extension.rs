@@ -3,34 +3,73 @@
 //! This file talks to the VM directly. It pushes values that the VM keeps alive, and raises only when
 //! nothing is alive that owns something.
 
-use crate::ecs::{Bridge, EntityExtension};
+use crate::clock::SharedClock;
+use crate::ecs::{Bridge, Change, EntityExtension};
 use crate::instances::Instances;
+use crate::script::Dormant;
+use crate::signals::{Signals, Waiting};
+use crate::synchro::Synchro;
+use bevy_ecs::change_detection::Tick;
 use bevy_ecs::entity::Entity;
+use bevy_ecs::hierarchy::Children;
+use bevy_ecs::world::World;
 use bluetick_scripting::raw::*;
 use bluetick_scripting::{Error, ErrorKind, Vm};
 use mlua::{Function, MultiValue, Value};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
 use std::rc::{Rc, Weak};
+
+/// The place of `enabled` among the fields.
+const ENABLED: usize = 2;
+
+/// What despawns further in than this meet runs what it has deferred when it ends, like what Rust despawns: the stack is
+/// finite.
+const ENDING_DEPTH: usize = 16;
 
 /// The host's side of entity handles.
 pub(crate) struct Extension {
     pub instances: Rc<RefCell<Instances>>,
     pub vm: Weak<Vm>,
+    pub signals: Rc<RefCell<Option<Signals>>>,
+    pub synchro: Rc<RefCell<Synchro>>,
+    pub clock: SharedClock,
+    /// How many despawns are under way, each by what the one before has made a script defer.
+    pub ending: Cell<usize>,
+}
+
+/// The entity and all that will be despawned with it because they are its children.
+pub(crate) fn with_descendants(world: &World, entity: Entity) -> Vec<Entity> {
+    let mut all = vec![entity];
+    let mut looked = 0;
+    while let Some(&entity) = all.get(looked) {
+        looked += 1;
+        if let Some(children) = world.get::<Children>(entity) {
+            all.extend(children.iter());
+        }
+    }
+    all
 }
 
 impl EntityExtension for Extension {
     fn fields(&self) -> &'static [&'static str] {
-        &["state", "inbox"]
+        &["state", "inbox", "enabled"]
     }
 
     fn methods(&self) -> &'static [&'static str] {
-        &["spawn"]
+        &["spawn", "wait_for", "changed"]
     }
 
-    unsafe fn get(&self, _: &Bridge, L: *mut lua_State, entity: Entity, field: usize) {
+    unsafe fn get(&self, bridge: &Bridge, L: *mut lua_State, entity: Entity, field: usize) {
         // SAFETY: there is room for a value. What may raise is done last, with nothing borrowed.
         unsafe {
+            if field == ENABLED {
+                let enabled = self.is_enabled(bridge, entity);
+                return match enabled {
+                    Ok(enabled) => lua_pushboolean(L, c_int::from(enabled)),
+                    Err(Error { kind, message, .. }) => raise(L, kind, message),
+                };
+            }
             let result = self.push_field(L, entity, field);
             if let Err(Error { kind, message, .. }) = result {
                 raise(L, kind, message);
@@ -38,18 +77,103 @@ impl EntityExtension for Extension {
         }
     }
 
-    unsafe fn call(&self, _: &Bridge, L: *mut lua_State, entity: Entity, _method: usize) -> c_int {
-        // SAFETY: as `get`.
+    unsafe fn set(
+        &self,
+        bridge: &Bridge,
+        L: *mut lua_State,
+        entity: Entity,
+        field: usize,
+    ) -> Result<(), Error> {
+        if field != ENABLED {
+            let name = self.fields()[field];
+            return Err(Error::wrong_type(format!("'{name}' of entity {entity} can't be assigned to")));
+        }
+        // SAFETY: the value is at 3.
+        let enabled = unsafe {
+            match lua_type(L, 3) {
+                LUA_TBOOLEAN => lua_toboolean(L, 3) != 0,
+                _ => return Err(Error::wrong_type("enabled: expected true or false")),
+            }
+        };
+        let Some(vm) = self.vm.upgrade() else { return Err(Error::wrong_type("the host is gone")) };
+        self.is_enabled(bridge, entity)?;
+        bridge.with_world(|world| {
+            let mut there = world.entity_mut(entity);
+            if enabled {
+                there.remove::<Dormant>();
+            } else {
+                there.insert(Dormant::all());
+            }
+            self.instances.borrow_mut().switch(world, &vm, entity);
+            Ok(())
+        })
+    }
+
+    unsafe fn call(&self, bridge: &Bridge, L: *mut lua_State, entity: Entity, method: usize) -> c_int {
+        let waiting = Waiting { bridge, signals: &self.signals, synchro: &self.synchro, clock: &self.clock };
+        // SAFETY: as `get`; what is alive here owns nothing.
         unsafe {
-            match self.spawn(L, entity) {
-                Ok(()) => 0,
-                Err(Error { kind, message, .. }) => raise(L, kind, message),
+            match method {
+                0 => match self.spawn(L, entity) {
+                    Ok(()) => 0,
+                    Err(Error { kind, message, .. }) => raise(L, kind, message),
+                },
+                1 => host_call(L, |call| waiting.wait_for(call, entity)),
+                _ => host_call(L, |call| waiting.changed(call, entity)),
             }
         }
+    }
+
+    fn despawning(&self, bridge: &Bridge, entity: Entity) {
+        let Some(vm) = self.vm.upgrade() else { return };
+        let depth = self.ending.get();
+        if depth == ENDING_DEPTH {
+            return;
+        }
+        self.ending.set(depth + 1);
+        let going = bridge.with_world(|world| Ok(with_descendants(world, entity)));
+        for entity in going.unwrap_or_default() {
+            let owners = self.instances.borrow().owners(entity);
+            owners.into_iter().for_each(|owner| vm.run_deferred(owner));
+        }
+        self.ending.set(depth);
+    }
+
+    unsafe fn despawned(&self, bridge: &Bridge, _: *mut lua_State, _: Entity) -> c_int {
+        self.pass_on(bridge);
+        0
+    }
+
+    fn changed(&self, bridge: &Bridge, _: Entity, _: Change<'_>) {
+        self.pass_on(bridge);
+    }
+
+    fn last_look(&self, filter: &[u32], now: Tick) -> Option<Tick> {
+        let vm = self.vm.upgrade()?;
+        self.signals.borrow_mut().as_mut()?.last_look(vm.current_tasklet(), filter, now)
     }
 }
 
 impl Extension {
+    /// Whether no script of the entity is paused.
+    fn is_enabled(&self, bridge: &Bridge, entity: Entity) -> Result<bool, Error> {
+        bridge.with_world(|world| match world.get_entity(entity) {
+            Ok(there) => Ok(!there.contains::<Dormant>()),
+            Err(_) => Err(Error::new(ErrorKind::Gone, format!("enabled: entity {entity} is gone"))),
+        })
+    }
+
+    /// Tells those who listen to components that some have come or gone.
+    fn pass_on(&self, bridge: &Bridge) {
+        let mut signals = self.signals.borrow_mut();
+        if let (Some(vm), Some(signals)) = (self.vm.upgrade(), signals.as_mut())
+            && signals.follows_entities()
+            && let Err(error) = signals.pass_on(&vm, bridge)
+        {
+            tracing::error!("a component that came or went could not be told of: {error}");
+        }
+    }
+
     /// Pushes `state` or `inbox`, or nothing and says why not.
     unsafe fn push_field(&self, L: *mut lua_State, entity: Entity, field: usize) -> Result<(), Error> {
         let Some(vm) = self.vm.upgrade() else { return Err(Error::wrong_type("the host is gone")) };

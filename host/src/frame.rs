@@ -5,6 +5,7 @@ use crate::host::ScriptHost;
 use crate::instances::StartFailure;
 use crate::overrun::ScriptOverrun;
 use crate::script::{ScriptEvent, ScriptEvents, ScriptStatus};
+use crate::signals::SlowListener;
 use bevy_ecs::entity::Entity;
 use bevy_ecs::world::World;
 use bluetick_scripting::{Budget, Ended, Overrun, ReloadReport, excerpt};
@@ -44,6 +45,10 @@ pub struct FrameReport {
     pub sleeping: usize,
     /// Tasklets that wait for the next frame.
     pub yielding: usize,
+    /// Tasklets that wait for a message or a change, without a time-out.
+    pub listening: usize,
+    /// Listeners that have lost values, because they did not receive those that waited.
+    pub slow_listeners: Vec<SlowListener>,
     /// Errors that have ended tasklets, or have kept scripts from starting.
     pub failures: Vec<ScriptFailure>,
     /// What was reloaded or refused, if a script file has changed.
@@ -59,8 +64,8 @@ impl ScriptHost {
     /// entities start, who is due is woken, and everything runnable runs, within the budget. Scripts of
     /// entities that are gone end in the same frame.
     ///
-    /// Order (`semantics.md` 5.1-5.7): clock; reloads; endings and starts; sleepers by time, then
-    /// yielders; the run, in which leftovers of the last frame come first; endings again.
+    /// Order (`semantics.md` 5.1-5.7): clock; reloads; endings and starts; messages, components that came and
+    /// went, changes; sleepers by time, then yielders; the run, in which leftovers of the last frame come first; endings again.
     pub fn tick(&mut self, world: &mut World, dt: f64) -> FrameReport {
         let began = self.time.now();
         let clock = self.clock.advance(dt);
@@ -71,7 +76,10 @@ impl ScriptHost {
             ..FrameReport::default()
         };
         self.reload_changes(world, &mut report);
+        let failed = self.instances.borrow_mut().begin_frame(world, &self.vm, clock.sim);
+        self.note_unstarted(failed, &mut report);
         self.follow_entities(world, true, &mut report);
+        self.tell_signals(world);
 
         let runnable = self.vm.runnable();
         let woken = self.synchro.borrow_mut().wake(&self.vm, clock.sim);
@@ -88,7 +96,8 @@ impl ScriptHost {
         self.instances.borrow_mut().bury(&self.vm);
         report.script_time = self.time.since(running);
 
-        (report.sleeping, report.yielding) = self.synchro.borrow_mut().counts(&self.vm);
+        self.note_listeners(&mut report);
+        (report.sleeping, report.yielding) = self.synchro.borrow_mut().counts(&self.vm, report.listening);
         report.left_over = self.vm.runnable();
         let (slices, messages) = self.vm.work_done();
         report.slices = slices - self.counted.0;
@@ -124,11 +133,28 @@ impl ScriptHost {
     /// `start` starts those of entities that had got some by now.
     fn follow_entities(&mut self, world: &mut World, start: bool, report: &mut FrameReport) {
         let (mut arrived, mut later) = (Vec::new(), Vec::new());
+        if !world.contains_resource::<ScriptEvents>() {
+            if !std::mem::replace(&mut self.cleared, true) {
+                // `World::clear_entities` runs no hooks, and takes all resources along. The world can't have them back,
+                // so from now on somebody has to look. Ids begin anew, so nothing that was there is there now.
+                self.instances.borrow_mut().leave_all(&self.vm);
+                if let Some(signals) = self.signals.borrow_mut().as_mut() {
+                    signals.forget_observers();
+                }
+            }
+            let new = self.instances.borrow_mut().compare(world, &self.vm);
+            if start {
+                arrived.extend(new);
+            }
+        }
         for round in 0..ENDING_ROUNDS {
-            let Some(mut events) = world.get_resource_mut::<ScriptEvents>() else { return };
-            for event in std::mem::take(&mut events.0) {
+            let events = world.get_resource_mut::<ScriptEvents>();
+            for event in events.map(|mut events| std::mem::take(&mut events.0)).unwrap_or_default() {
                 match event {
                     ScriptEvent::Left(entity) => self.instances.borrow_mut().leave(&self.vm, entity),
+                    ScriptEvent::Switched(entity) => {
+                        self.instances.borrow_mut().switch(world, &self.vm, entity);
+                    }
                     ScriptEvent::Arrived(entity) if start && round == 0 => arrived.push(entity),
                     arrived => later.push(arrived),
                 }
@@ -149,6 +175,36 @@ impl ScriptHost {
         for entity in latest(arrived) {
             let failed = self.instances.borrow_mut().arrive(world, &self.vm, entity);
             self.note_unstarted(failed, report);
+        }
+    }
+
+    /// Tells those who listen what Rust has caused since the last frame.
+    fn tell_signals(&mut self, world: &mut World) {
+        let over = self.instances.borrow_mut().take_over();
+        let mut signals = self.signals.borrow_mut();
+        let Some(signals) = signals.as_mut() else { return };
+        for owner in over {
+            signals.forget(owner);
+        }
+        signals.begin_frame(&self.vm, self.bridge.registry(), world);
+    }
+
+    /// Who waits for what happens in the world, and who was too slow for it.
+    fn note_listeners(&mut self, report: &mut FrameReport) {
+        let mut signals = self.signals.borrow_mut();
+        let Some(signals) = signals.as_mut() else { return };
+        report.listening = signals.waiting(&self.vm);
+        for (owner, mut slow) in signals.take_slow(&self.vm, self.bridge.registry()) {
+            if let Some((entity, script)) = self.instances.borrow().whose(owner) {
+                (slow.entity, slow.script) = (Some(entity), script);
+            }
+            tracing::warn!(
+                "a listener to {} of script '{}' has lost {} values: it receives them too slowly",
+                slow.topic,
+                slow.script,
+                slow.lost
+            );
+            report.slow_listeners.push(slow);
         }
     }
 

@@ -2,22 +2,24 @@
 
 use crate::budget::FrameBudget;
 use crate::clock::{Clock, SharedClock};
-use crate::ecs::{Bridge, BridgeConfig, Registry, RegistryBuilder, RegistryError, ScriptHook};
-use crate::extension::Extension;
+use crate::ecs::{Bridge, BridgeConfig, Registry, RegistryBuilder, RegistryError, ScriptHook, Value};
+use crate::extension::{Extension, with_descendants};
 use crate::instances::Instances;
 use crate::reloader::Reloader;
 use crate::script::{Script, ScriptEvents};
+use crate::signals::{self, Signals};
 use crate::synchro::{self, Synchro};
 use crate::time::RealTime;
 use bevy_ecs::component::{Component, Mutable};
 use bevy_ecs::entity::Entity;
+use bevy_ecs::message::Message;
 use bevy_ecs::resource::Resource;
 use bevy_ecs::world::{EntityRef, EntityWorldMut, World};
 use bevy_reflect::{FromReflect, GetTypeRegistration, Reflect, TypePath, Typed};
 use bluetick_assets::{AssetError, Library};
 use bluetick_scripting::{Budget, Reply, SliceLimit, Vm, VmConfig};
 use mlua::IntoLua;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -70,6 +72,7 @@ pub struct ScriptHost {
     // The order matters: what refers to the VM goes before it.
     pub(crate) instances: Rc<RefCell<Instances>>,
     pub(crate) synchro: Rc<RefCell<Synchro>>,
+    pub(crate) signals: Rc<RefCell<Option<Signals>>>,
     pub(crate) bridge: Rc<Bridge>,
     pub(crate) vm: Rc<Vm>,
     pub(crate) library: Rc<Library>,
@@ -77,6 +80,8 @@ pub struct ScriptHost {
     pub(crate) reloader: Reloader,
     pub(crate) budget: FrameBudget,
     pub(crate) time: RealTime,
+    /// The world has lost its resources once: it doesn't tell any more who gets and loses scripts.
+    pub(crate) cleared: bool,
     /// Slices and messages when the last frame ended.
     pub(crate) counted: (u64, u64),
     printed: Rc<RefCell<Vec<String>>>,
@@ -94,6 +99,7 @@ impl ScriptHost {
             time: RealTime::default(),
             seed: None,
             keep_printed: false,
+            direct: true,
         }
     }
 
@@ -126,6 +132,19 @@ impl ScriptHost {
         let Some(&(channel, _)) = instances.inbox(&self.vm, entity)? else { return Ok(false) };
         self.vm.post(channel, value)?;
         Ok(true)
+    }
+
+    /// Despawns an entity, with its children, so that what their scripts have deferred still finds them: it runs before
+    /// they go. (After `world.despawn`, it runs in the next tick, and finds them gone.) False if it is gone already.
+    pub fn despawn(&self, world: &mut World, entity: Entity) -> bool {
+        if world.get_entity(entity).is_err() {
+            return false;
+        }
+        for entity in with_descendants(world, entity) {
+            let owners = self.instances.borrow().owners(entity);
+            self.bridge.lend(world, || owners.into_iter().for_each(|owner| self.vm.run_deferred(owner)));
+        }
+        world.despawn(entity)
     }
 
     /// Where the tasklet of an entity's first script waits: `file:line in function 'name'`, the innermost
@@ -173,6 +192,7 @@ pub struct HostBuilder {
     time: RealTime,
     seed: Option<u64>,
     keep_printed: bool,
+    direct: bool,
 }
 
 /// How many lines that scripts have printed are kept until somebody takes them.
@@ -218,6 +238,38 @@ impl HostBuilder {
             + Typed,
     {
         self.registry = self.registry.resource::<T>();
+        self
+    }
+
+    /// Makes a kind of messages usable from scripts, in both directions; see [`RegistryBuilder::message`].
+    pub fn message<T>(mut self) -> Self
+    where
+        T: Message + FromReflect + GetTypeRegistration + TypePath + Typed,
+    {
+        self.registry = self.registry.message::<T>();
+        self
+    }
+
+    /// Says how scripts see the values of an opaque type; see [`RegistryBuilder::conversion`].
+    pub fn conversion<T: Reflect + GetTypeRegistration>(
+        mut self,
+        to_value: impl Fn(&T) -> Value + 'static,
+        from_value: impl Fn(&Value) -> Result<T, String> + 'static,
+    ) -> Self {
+        self.registry = self.registry.conversion(to_value, from_value);
+        self
+    }
+
+    /// Registers a type that is no component but lies in one behind a pointer or a trait object.
+    pub fn register_type<T: GetTypeRegistration>(mut self) -> Self {
+        self.registry = self.registry.register_type::<T>();
+        self
+    }
+
+    /// Whether the VM reaches components by its direct handlers, which are experimental in it, or by plain
+    /// metamethods, which do the same at half the speed. Default: direct.
+    pub fn direct_access(mut self, direct: bool) -> Self {
+        self.direct = direct;
         self
     }
 
@@ -302,9 +354,24 @@ impl HostBuilder {
         let there = ScriptEvents::of_those_there(world);
         world.insert_resource(there);
         let registry = self.registry.scripts(Rc::new(Attach(library.clone()))).build(world)?;
-        let extension = Extension { instances: instances.clone(), vm: Rc::downgrade(&vm) };
-        let config = BridgeConfig { extension: Some(Rc::new(extension)), ..BridgeConfig::default() };
+        let signals = Rc::new(RefCell::new(Some(Signals::new(&registry))));
+        let extension = Extension {
+            instances: instances.clone(),
+            vm: Rc::downgrade(&vm),
+            signals: signals.clone(),
+            synchro: synchro.clone(),
+            clock: clock.clone(),
+            ending: Cell::new(0),
+        };
+        let context =
+            signals::Context { vm: Rc::downgrade(&vm), bridge: Rc::default(), signals: signals.clone() };
+        let config = BridgeConfig {
+            extension: Some(Rc::new(extension)),
+            methods: signals::methods(&vm, &context)?,
+            direct: self.direct,
+        };
         let bridge = Bridge::install(&vm, Rc::new(registry), config)?;
+        let _ = context.bridge.set(Rc::downgrade(&bridge));
         clock.install(&vm)?;
         synchro::install(&vm, &synchro, &clock)?;
         let printed = Rc::new(RefCell::new(Vec::new()));
@@ -322,6 +389,7 @@ impl HostBuilder {
         Ok(ScriptHost {
             instances,
             synchro,
+            signals,
             bridge,
             vm,
             library,
@@ -329,6 +397,7 @@ impl HostBuilder {
             reloader: Reloader::default(),
             budget: FrameBudget::new(self.budget),
             time: self.time,
+            cleared: false,
             counted: (0, 0),
             printed,
         })

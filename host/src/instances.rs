@@ -1,7 +1,7 @@
 //! The scripts that entities run: which tasklets, states and inboxes belong to which entity.
 
 use crate::ecs::Handle;
-use crate::script::{Script, ScriptStatus};
+use crate::script::{Dormant, Restart, Script, ScriptEvents, ScriptStatus};
 use bevy_ecs::entity::Entity;
 use bevy_ecs::name::Name;
 use bevy_ecs::world::World;
@@ -21,6 +21,10 @@ struct Instance {
     owner: OwnerId,
     tasklet: Option<TaskletId>,
     failed: bool,
+    /// Simulated time at which it was last started.
+    started: f64,
+    /// How often in a row it has failed soon after it was started.
+    failures: u32,
 }
 
 /// What tasklets of a script find until the last of them has ended, be their entity gone.
@@ -47,6 +51,20 @@ pub(crate) struct Instances {
     dying: Vec<Dying>,
     /// Scripts that could not be loaded, and why, until a file changes.
     unloadable: HashMap<String, String>,
+    /// Owners whose scripts have ended or begin anew, for others who know something of them.
+    over: Vec<OwnerId>,
+    /// Scripts that start again by themselves.
+    restarts: Vec<Due>,
+    /// Simulated time.
+    now: f64,
+}
+
+/// A script that starts again at a time, if it has not before.
+struct Due {
+    at: f64,
+    entity: Entity,
+    index: usize,
+    owner: OwnerId,
 }
 
 /// Why a script of an entity did not start.
@@ -68,10 +86,11 @@ impl Instances {
         for (index, script) in scripts.into_iter().enumerate() {
             let owner = vm.new_owner();
             self.estates.insert(owner, Estate { entity, index, script, state: None });
-            instances.push(Instance { owner, tasklet: None, failed: false });
+            instances.push(Instance { owner, tasklet: None, failed: false, started: 0.0, failures: 0 });
         }
         let count = instances.len();
         self.by_entity.insert(entity, instances);
+        self.switch(world, vm, entity);
         (0..count).filter_map(|index| self.start(world, vm, entity, index).err()).collect()
     }
 
@@ -87,6 +106,7 @@ impl Instances {
             return Ok(());
         };
         let Some(Estate { script, .. }) = self.estates.get(&instance.owner) else { return Ok(()) };
+        self.over.push(instance.owner);
         // What an earlier life of the script has spawned ends with it.
         for left in vm.owned_by(instance.owner) {
             if let Err(error) = vm.kill(left) {
@@ -100,6 +120,8 @@ impl Instances {
             Ok(tasklet)
         });
         instance.failed = started.is_err();
+        instance.started = self.now;
+        self.restarts.retain(|due| (due.entity, due.index) != (entity, index));
         let (status, result) = match started {
             Ok(tasklet) => {
                 instance.tasklet = Some(tasklet);
@@ -111,7 +133,82 @@ impl Instances {
             ),
         };
         set_status(world, entity, index, status);
+        if result.is_err() {
+            self.plan_restart(world, entity, index);
+        }
         result
+    }
+
+    /// A frame begins at this time: starts those again whose time has come, in the order of their times.
+    pub fn begin_frame(&mut self, world: &mut World, vm: &Vm, now: f64) -> Vec<StartFailure> {
+        self.now = now;
+        if !self.restarts.iter().any(|due| due.at <= now) {
+            return Vec::new();
+        }
+        let restarts = std::mem::take(&mut self.restarts);
+        let (mut due, later): (Vec<Due>, Vec<Due>) = restarts.into_iter().partition(|due| due.at <= now);
+        self.restarts = later;
+        due.sort_by(|a, b| a.at.total_cmp(&b.at));
+        due.retain(|due| {
+            let instance = self.by_entity.get(&due.entity).and_then(|all| all.get(due.index));
+            instance.is_some_and(|instance| instance.owner == due.owner && instance.failed)
+        });
+        due.iter().filter_map(|due| self.start(world, vm, due.entity, due.index).err()).collect()
+    }
+
+    /// A script has failed: it starts again by itself if it is to.
+    fn plan_restart(&mut self, world: &World, entity: Entity, index: usize) {
+        let policy = world.get::<Script>(entity).map(|script| script.policy(index)).unwrap_or_default();
+        let instance = self.by_entity.get_mut(&entity).and_then(|all| all.get_mut(index));
+        let (Restart::Always { first, longest }, Some(instance)) = (policy, instance) else { return };
+        if self.now - instance.started >= longest {
+            instance.failures = 0;
+        }
+        // A back-off that is no time would restart in every frame, or never.
+        let first = if first.is_finite() { first.max(0.0) } else { 1.0 };
+        let longest = if longest.is_finite() { longest.max(first) } else { f64::MAX };
+        let wait = (first * 2f64.powi(instance.failures.min(1000) as i32)).min(longest);
+        instance.failures += 1;
+        let (at, owner) = (self.now + wait, instance.owner);
+        self.restarts.push(Due { at, entity, index, owner });
+    }
+
+    /// Pauses those of an entity's scripts that are to pause, and lets the others run.
+    pub fn switch(&mut self, world: &World, vm: &Vm, entity: Entity) {
+        let dormant = world.get::<Dormant>(entity);
+        for instance in self.by_entity.get(&entity).into_iter().flatten() {
+            let Some(estate) = self.estates.get(&instance.owner) else { continue };
+            if dormant.is_some_and(|dormant| dormant.pauses(&estate.script)) {
+                vm.freeze(instance.owner);
+            } else {
+                vm.thaw(instance.owner);
+            }
+        }
+    }
+
+    /// Looks for itself who has scripts and who has not any more, in a world that tells nobody; those that are new.
+    pub fn compare(&mut self, world: &mut World, vm: &Vm) -> Vec<Entity> {
+        let mut known: Vec<Entity> = self.by_entity.keys().copied().collect();
+        known.sort_unstable_by_key(|entity| entity.index_u32());
+        for entity in known {
+            if world.get::<Script>(entity).is_none() {
+                self.leave(vm, entity);
+            } else {
+                self.switch(world, vm, entity);
+            }
+        }
+        let mut there = ScriptEvents::those_there(world);
+        there.retain(|entity| !self.by_entity.contains_key(entity));
+        there
+    }
+
+    /// The world has thrown all entities away without telling anybody.
+    pub fn leave_all(&mut self, vm: &Vm) {
+        let mut entities: Vec<Entity> = self.by_entity.keys().copied().collect();
+        entities.sort_unstable_by_key(|entity| entity.index_u32());
+        for entity in entities {
+            self.leave(vm, entity);
+        }
     }
 
     /// Files have changed: starts the failed scripts again that are among `changed`, and with `moved`
@@ -128,11 +225,15 @@ impl Instances {
             let script = self.estates.get(&instance.owner).map_or("", |estate| &estate.script);
             changed.iter().any(|name| name == script) || moved && vm.module(script).is_none()
         };
+        let may_restart = |entity: Entity, index: usize| {
+            let policy = world.get::<Script>(entity).map(|script| script.policy(index));
+            policy != Some(Restart::Never)
+        };
         let mut failed: Vec<(Entity, usize)> = self
             .by_entity
             .iter()
             .flat_map(|(&entity, all)| all.iter().enumerate().map(move |(index, one)| (entity, index, one)))
-            .filter(|(_, _, one)| one.failed && may_start(one))
+            .filter(|&(entity, index, one)| one.failed && may_start(one) && may_restart(entity, index))
             .map(|(entity, index, _)| (entity, index))
             .collect();
         failed.sort_unstable_by_key(|&(entity, index)| (entity.index_u32(), index));
@@ -152,6 +253,11 @@ impl Instances {
             }
             vm.release(inbox);
         }
+    }
+
+    /// The owners whose scripts have ended or have begun anew since the last call.
+    pub fn take_over(&mut self) -> Vec<OwnerId> {
+        std::mem::take(&mut self.over)
     }
 
     /// The tasklets that have to end now.
@@ -180,6 +286,7 @@ impl Instances {
                 );
             }
             vm.remove_owner(dying.owner);
+            self.over.push(dying.owner);
             if let Some(state) = self.estates.remove(&dying.owner).and_then(|estate| estate.state) {
                 vm.release(state);
             }
@@ -195,7 +302,11 @@ impl Instances {
         if instance.owner == owner && instance.tasklet == Some(tasklet) {
             instance.tasklet = None;
             instance.failed = matches!(status, ScriptStatus::Failed { .. });
+            let failed = instance.failed;
             set_status(world, entity, index, status);
+            if failed {
+                self.plan_restart(world, entity, index);
+            }
         }
     }
 
@@ -225,6 +336,11 @@ impl Instances {
     /// Whom tasklets that are spawned for `entity` belong to.
     pub fn owner(&self, entity: Entity, running: OwnerId) -> Option<OwnerId> {
         self.of(entity, running)
+    }
+
+    /// Whom the tasklets of an entity's scripts belong to, in the order of the scripts.
+    pub fn owners(&self, entity: Entity) -> Vec<OwnerId> {
+        self.by_entity.get(&entity).into_iter().flatten().map(|instance| instance.owner).collect()
     }
 
     /// The main tasklet of the first script of `entity`.

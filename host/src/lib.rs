@@ -35,12 +35,15 @@
 //! | what | where |
 //! |---|---|
 //! | building and ticking a host | [`ScriptHost`], [`HostBuilder`], [`FrameReport`] |
-//! | giving entities scripts | [`Script`], [`ScriptStatus`] |
+//! | giving entities scripts | [`Script`], [`ScriptStatus`], [`Restart`], [`Dormant`] |
 //! | what scripts reach in the world | [`ecs`], [`Scene`] |
+//! | running in a Bevy app (feature `bevy`) | `BluetickPlugin` |
 //! | files, their versions, watching | [`Library`] (crate `bluetick-assets`) |
 //! | tasklets, channels, the VM | [`Vm`] (crate `bluetick-scripting`) |
 #![allow(non_snake_case)] // `L` is what every text on the VM calls its state
 
+#[cfg(feature = "bevy")]
+mod bevy;
 mod budget;
 mod clock;
 pub mod ecs;
@@ -53,9 +56,12 @@ mod overrun;
 mod reloader;
 pub mod scene;
 mod script;
+mod signals;
 mod synchro;
 mod time;
 
+#[cfg(feature = "bevy")]
+pub use bevy::{BluetickPlugin, LastFrame, ScriptApp, ScriptFailed, ScriptSystems};
 pub use bluetick_assets::{AssetError, Library};
 pub use bluetick_scripting::{Budget, Error, ErrorKind, OverrunPolicy, ReloadReport, SliceLimit, Vm};
 pub use clock::Clock;
@@ -64,4 +70,5 @@ pub use frame::FrameReport;
 pub use host::{BuildError, HostBuilder, ScriptHost};
 pub use overrun::ScriptOverrun;
 pub use scene::{Scene, SceneError};
-pub use script::{Script, ScriptStatus};
+pub use script::{Dormant, Restart, Script, ScriptStatus};
+pub use signals::SlowListener;

@@ -30,6 +30,30 @@ pub struct Script {
 struct Entry {
     name: String,
     status: ScriptStatus,
+    restart: Restart,
+}
+
+/// When a script starts again that has failed. A script that has returned does not.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Restart {
+    /// When its file, or one that it requires, changes.
+    #[default]
+    OnChange,
+    /// Then, and by itself: after `first` seconds of simulated time, twice as long after each further failure, but at
+    /// most `longest`. Whoever has run for that long without failing begins with `first` again.
+    Always {
+        /// Seconds; not below 0.
+        first: f64,
+        /// Seconds; not below `first`.
+        longest: f64,
+    },
+    /// Not before its entity gets scripts anew.
+    Never,
+}
+
+impl Restart {
+    /// [`Always`](Self::Always), after 1 to 60 seconds.
+    pub const ALWAYS: Self = Self::Always { first: 1.0, longest: 60.0 };
 }
 
 /// How one script of an entity is doing.
@@ -60,8 +84,34 @@ impl Script {
 
     /// Several scripts, each with a tasklet and a `state` of its own.
     pub fn many(names: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        let entry = |name: String| Entry { name, status: ScriptStatus::Starting };
+        let entry =
+            |name: String| Entry { name, status: ScriptStatus::Starting, restart: Restart::default() };
         Self { entries: names.into_iter().map(|name| entry(name.into())).collect() }
+    }
+
+    /// Says when its scripts start again that have failed.
+    ///
+    /// ```
+    /// use bluetick::{Restart, Script};
+    ///
+    /// let scripts = Script::new("goblin").restart(Restart::Never).and(Script::new("torch"));
+    /// assert_eq!(scripts.names().collect::<Vec<_>>(), ["goblin", "torch"]);
+    /// ```
+    pub fn restart(mut self, policy: Restart) -> Self {
+        for entry in &mut self.entries {
+            entry.restart = policy;
+        }
+        self
+    }
+
+    /// Adds the scripts of another component, as they are.
+    pub fn and(mut self, others: Self) -> Self {
+        self.entries.extend(others.entries);
+        self
+    }
+
+    pub(crate) fn policy(&self, index: usize) -> Restart {
+        self.entries.get(index).map(|entry| entry.restart).unwrap_or_default()
     }
 
     /// The names, in order.
@@ -81,6 +131,52 @@ impl Script {
     }
 }
 
+/// Pauses scripts of an entity without ending them: while the entity has this component, their tasklets don't run.
+///
+/// They keep their places meanwhile: who waits on a channel gets the value that is sent, whose sleep is over is due,
+/// and when the component is removed all that were due go on, in the order in which they came to life. A script
+/// that would start begins then. Removing [`Script`] or despawning the entity ends them as always.
+///
+/// Scripts see it as `entity.enabled`, which they may set; that meets all scripts of the entity.
+///
+/// ```
+/// use bevy_ecs::prelude::*;
+/// use bluetick::{Dormant, Library, Script, ScriptHost};
+///
+/// let library = Library::in_memory([("it", "return { run = function(self) self.state.ran = true end }")]);
+/// let mut world = World::new();
+/// let mut host = ScriptHost::builder().library(library).build(&mut world)?;
+/// let entity = world.spawn((Script::new("it"), Dormant::all())).id();
+/// host.tick(&mut world, 0.1);
+/// assert_eq!(host.state(entity).unwrap().get::<Option<bool>>("ran")?, None);
+/// world.entity_mut(entity).remove::<Dormant>();
+/// host.tick(&mut world, 0.1);
+/// assert_eq!(host.state(entity).unwrap().get::<Option<bool>>("ran")?, Some(true));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Component, Clone, Debug, PartialEq, Eq)]
+#[component(on_insert = switched, on_remove = switched)]
+pub struct Dormant {
+    only: Option<Vec<String>>,
+}
+
+impl Dormant {
+    /// Pauses all scripts of the entity.
+    pub fn all() -> Self {
+        Self { only: None }
+    }
+
+    /// Pauses those of its scripts that have these names.
+    pub fn only(names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { only: Some(names.into_iter().map(Into::into).collect()) }
+    }
+
+    /// Whether it pauses the script with this name.
+    pub fn pauses(&self, script: &str) -> bool {
+        self.only.as_ref().is_none_or(|names| names.iter().any(|name| name == script))
+    }
+}
+
 /// What has happened to `Script` components since the host last looked, in order.
 #[derive(Resource, Default)]
 pub(crate) struct ScriptEvents(pub Vec<ScriptEvent>);
@@ -88,9 +184,14 @@ pub(crate) struct ScriptEvents(pub Vec<ScriptEvent>);
 impl ScriptEvents {
     /// As if all that have scripts had just got them, in the order of the entities.
     pub fn of_those_there(world: &mut World) -> Self {
+        Self(Self::those_there(world).into_iter().map(ScriptEvent::Arrived).collect())
+    }
+
+    /// All that have scripts, in the order of the entities.
+    pub fn those_there(world: &mut World) -> Vec<Entity> {
         let mut there: Vec<Entity> = world.query_filtered::<Entity, With<Script>>().iter(world).collect();
         there.sort_unstable_by_key(|entity| entity.index_u32());
-        Self(there.into_iter().map(ScriptEvent::Arrived).collect())
+        there
     }
 }
 
@@ -100,6 +201,14 @@ pub(crate) enum ScriptEvent {
     Arrived(Entity),
     /// It was removed or replaced, or the entity despawned.
     Left(Entity),
+    /// It has got or lost a [`Dormant`].
+    Switched(Entity),
+}
+
+fn switched(mut world: DeferredWorld<'_>, context: HookContext) {
+    if let Some(mut events) = world.get_resource_mut::<ScriptEvents>() {
+        events.0.push(ScriptEvent::Switched(context.entity));
+    }
 }
 
 fn arrived(mut world: DeferredWorld<'_>, context: HookContext) {

@@ -8,7 +8,7 @@ use std::collections::BinaryHeap;
 use std::rc::Rc;
 
 /// The longest sleep, in seconds: a day (`semantics.md` 5.9).
-const LONGEST: f64 = 24.0 * 3600.0;
+pub(crate) const LONGEST: f64 = 24.0 * 3600.0;
 
 /// Time is compared to this many seconds, so that sums of frame times don't miss it by a rounding error.
 const TOLERANCE: f64 = 1e-7;
@@ -60,7 +60,8 @@ pub(crate) struct Woken {
 }
 
 impl Synchro {
-    fn sleep(&mut self, wait: Wait, due: f64) {
+    /// Wakes who waits when it is due, with nothing.
+    pub fn sleep(&mut self, wait: Wait, due: f64) {
         self.slept += 1;
         self.sleepers.push(Reverse(Sleeper { due, number: self.slept, wait }));
     }
@@ -82,10 +83,10 @@ impl Synchro {
         woken
     }
 
-    /// How many sleep, and how many have yielded. Nobody else parks tasklets, so those that are parked
-    /// tell how many entries of waits that ended otherwise are still listed.
-    pub fn counts(&mut self, vm: &Vm) -> (usize, usize) {
-        let parked = vm.parked();
+    /// How many sleep, and how many have yielded. Of those that are parked, `others` wait for something else; so
+    /// the rest tells how many entries of waits that ended otherwise are still listed.
+    pub fn counts(&mut self, vm: &Vm, others: usize) -> (usize, usize) {
+        let parked = vm.parked().saturating_sub(others);
         let mut yielding = self.yielders.len();
         if parked != self.sleepers.len() + yielding {
             yielding = self.yielders.iter().filter(|&&wait| vm.is_waiting(wait)).count();

@@ -80,7 +80,8 @@ fn an_access_to_a_field_allocates_nothing() {
             .unwrap();
         let vm = Vm::new(VmConfig::default()).unwrap();
         let bridge =
-            Bridge::install(&vm, Rc::new(registry), BridgeConfig { direct, extension: None }).unwrap();
+            Bridge::install(&vm, Rc::new(registry), BridgeConfig { direct, ..BridgeConfig::default() })
+                .unwrap();
         let other = world.spawn_empty().id();
         let e = world.spawn((Health::default(), Transform::default(), Speed(1.0), Target(other))).id();
         let lua = vm.lua();

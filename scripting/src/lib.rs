@@ -89,16 +89,17 @@ mod scheduler;
 
 pub use budget::Budget;
 pub use luau::{
-    Call, Ended, Failure, Kept, Loader, ModuleError, ModuleFault, ModuleText, Overrun, OverrunPolicy, Reply,
-    SchedulerStats, SliceLimit, Vm, VmConfig, Wait, excerpt,
+    Call, Ended, Failure, Kept, Listening, Loader, ModuleError, ModuleFault, ModuleText, Overrun,
+    OverrunPolicy, Reply, SchedulerStats, SliceLimit, Vm, VmConfig, Wait, excerpt,
 };
 pub use native::{Channel, IntoOutcome, Iter, RunLimit, Scheduler, Tasklet};
 pub use reload::{Difference, ReloadReport, ReloadedModule};
-pub use scheduler::{ChannelId, Error, ErrorKind, OwnerId, TaskletId};
+pub use scheduler::{ChannelId, Error, ErrorKind, Overflow, OwnerId, TaskletId};
 
 /// The raw side of the VM, for the few files of `host` that own a part of its boundary.
 #[doc(hidden)]
 pub mod raw {
     pub use crate::luau::ffi::*;
+    pub use crate::luau::host_call;
     pub use crate::luau::value::{push_error, push_str, raise, to_bytes};
 }

@@ -370,7 +370,11 @@ fn odd_values_can_be_thrown_and_are_described() {
         ("7", "bad.luau:2: 7"),
         ("nil", "an error value that is nil"),
         ("true", "true"),
-        ("{}", "an error value that is a table"),
+        ("{}", "an error value that is a table: {}"),
+        (
+            "{ code = 3, who = 'me', [1] = true, more = {} }",
+            "an error value that is a table: { [1] = true, code = 3, more = <table>, who = \"me\" }",
+        ),
         ("{ message = 'inside' }", "inside"),
         ("{ message = {} }", "an error value that is a table"),
         ("setmetatable({}, { __tostring = function() error('no') end })", "an error value that is a table"),

@@ -154,7 +154,7 @@ fn a_script_that_another_despawns_ends_in_the_same_tick_whoever_of_them_runs_fir
     game.frames(1);
     game.printed();
     game.frames(1);
-    assert_eq!(game.printed(), format!("done {}", words("out", &[first, second])));
+    assert_eq!(game.printed(), format!("{} done", words("out", &[first, second])));
     assert_eq!(game.host.vm().stats().tasklets, 0);
 }
 
@@ -183,7 +183,7 @@ fn a_script_may_despawn_everything_that_a_query_finds_itself_included() {
     game.frames(4);
     assert_eq!(game.printed(), "");
     game.frames(1);
-    assert_eq!(game.printed(), format!("100{}", " out".repeat(99)));
+    assert_eq!(game.printed(), format!("{}100", "out ".repeat(99)));
     assert_eq!(game.host.script_counts(), (0, 0));
     assert_eq!(game.host.vm().stats().tasklets, 0);
     assert_eq!(game.world.query::<&Health>().iter(&game.world).count(), 0);
@@ -292,7 +292,7 @@ fn endings_do_not_wait_for_the_budget_and_do_not_spend_it_on_others() {
     game.printed();
     game.spawn("murder");
     game.frames(1);
-    assert_eq!(game.printed(), format!("despawned out\t{victim}"));
+    assert_eq!(game.printed(), format!("out\t{victim} despawned"));
     // The same from outside.
     let victim = game.world.spawn((Name::new("victim"), Script::new("lodger"))).id();
     game.frames(1);

@@ -43,11 +43,13 @@ pub struct BridgeConfig {
     pub direct: bool,
     /// What the host adds to the handles of entities.
     pub extension: Option<Rc<dyn EntityExtension>>,
+    /// What the host adds to `world`: functions that get it as their first argument.
+    pub methods: Vec<(&'static str, mlua::Function)>,
 }
 
 impl Default for BridgeConfig {
     fn default() -> Self {
-        Self { direct: true, extension: None }
+        Self { direct: true, extension: None, methods: Vec::new() }
     }
 }
 
@@ -223,7 +225,7 @@ impl Bridge {
                 world::install(pointer, L);
             }
         })?;
-        function::install(&bridge, vm)?;
+        function::install(&bridge, vm, config.methods)?;
         Ok(bridge)
     }
 
@@ -287,6 +289,15 @@ impl Bridge {
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
             Err(Error::wrong_type(format!("Rust code panicked: {text}")))
         })
+    }
+
+    /// An error unless `value` is the table that scripts know as `world`.
+    pub(crate) fn check_world(&self, value: &mlua::Value, method: &str) -> Result<(), Error> {
+        if value.to_pointer() == self.world_table.get() {
+            Ok(())
+        } else {
+            Err(Error::wrong_type(format!("call it as world:{method}(...), with a colon")))
+        }
     }
 
     /// Whether a world is lent now.

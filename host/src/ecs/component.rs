@@ -3,11 +3,13 @@
 use super::builder::{Builder, Named};
 use super::function::{Function, ScriptFunction};
 use super::layout::{Field, Layout, Node};
+use super::message::MessageKind;
 use super::nearest::{did_you_mean, enumerate, shorten};
 use super::reflection::{Conversion, Types, is_whole};
 use super::value::{Value, ValueError};
 use bevy_ecs::component::{Component, ComponentId, Mutable, StorageType};
 use bevy_ecs::entity::Entity;
+use bevy_ecs::message::Message;
 use bevy_ecs::ptr::{Ptr, PtrMut};
 use bevy_ecs::resource::Resource;
 use bevy_ecs::world::{EntityRef, EntityWorldMut, World, WorldId};
@@ -170,6 +172,7 @@ pub struct Registry {
     pub(crate) components: Vec<Registered>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) functions: Vec<ScriptFunction>,
+    pub(crate) messages: Vec<MessageKind>,
     pub(crate) hook: Option<Rc<dyn ScriptHook>>,
     /// Components and resources apart: a resource is no component of an entity.
     by_name: HashMap<(Box<str>, bool), u16>,
@@ -328,6 +331,7 @@ pub struct RegistryBuilder {
     types: TypeRegistry,
     conversions: HashMap<TypeId, Conversion>,
     functions: Vec<ScriptFunction>,
+    messages: Vec<MessageKind>,
     hook: Option<Rc<dyn ScriptHook>>,
 }
 
@@ -373,6 +377,20 @@ impl RegistryBuilder {
             + Typed,
     {
         self.add::<T>(T::short_type_path(), true)
+    }
+
+    /// Makes a kind of messages usable from scripts: `world:send("Damage", {...})`, `world:messages("Damage")`.
+    ///
+    /// They are the world's own [`Messages<T>`](bevy_ecs::message::Messages): what Rust writes there reaches scripts,
+    /// and what scripts send can be read there. A field `to` of type `Entity` or `Option<Entity>` says whom a message
+    /// is meant for.
+    pub fn message<T>(mut self) -> Self
+    where
+        T: Message + FromReflect + GetTypeRegistration + TypePath + Typed,
+    {
+        self.types.register::<T>();
+        self.messages.push(MessageKind::of::<T>(T::short_type_path()));
+        self
     }
 
     fn add<T>(mut self, name: &str, resource: bool) -> Self
@@ -509,7 +527,7 @@ impl RegistryBuilder {
                 let name = function.name.clone();
                 return Err(RegistryError::Duplicate { name, first: what(), second: what() });
             }
-            if super::world::METHODS.contains(&function.name.as_str()) {
+            if super::world::is_method(&function.name) {
                 return Err(RegistryError::Reserved {
                     name: function.name.clone(),
                     owner: "a function".into(),
@@ -517,12 +535,25 @@ impl RegistryBuilder {
                 });
             }
         }
+        let mut messages: Vec<MessageKind> = Vec::new();
+        for mut kind in self.messages {
+            if let Some(first) = messages.iter().find(|known| known.name == kind.name) {
+                return Err(RegistryError::Duplicate {
+                    name: kind.name.to_string(),
+                    first: first.info.type_path().to_owned(),
+                    second: kind.info.type_path().to_owned(),
+                });
+            }
+            kind.prepare(world);
+            messages.push(kind);
+        }
         Ok(Registry {
             world: world.id(),
             types,
             components,
             nodes: layout.nodes,
             functions: self.functions,
+            messages,
             hook: self.hook,
             by_name,
         })

@@ -1,6 +1,7 @@
 //! What a host adds to entities.
 
 use super::bridge::Bridge;
+use bevy_ecs::change_detection::Tick;
 use bevy_ecs::entity::Entity;
 use bluetick_scripting::Error;
 use bluetick_scripting::raw::*;
@@ -81,6 +82,13 @@ pub trait EntityExtension {
     unsafe fn despawned(&self, bridge: &Bridge, L: *mut lua_State, entity: Entity) -> c_int {
         let _ = (bridge, L, entity);
         0
+    }
+
+    /// When the running tasklet has last asked a query for changes with this filter; it asks now. `None` for
+    /// the first time, when all that match are meant.
+    fn last_look(&self, filter: &[u32], now: Tick) -> Option<Tick> {
+        let _ = (filter, now);
+        None
     }
 
     /// A script changed what an entity consists of. The world is lent, and free to be borrowed.

@@ -134,7 +134,11 @@ fn explain(error: &(dyn std::error::Error + 'static)) -> Error {
 }
 
 /// Puts the registered functions into the table `world`, and closes it.
-pub(super) fn install(bridge: &Rc<Bridge>, vm: &Vm) -> Result<(), Error> {
+pub(super) fn install(
+    bridge: &Rc<Bridge>,
+    vm: &Vm,
+    methods: Vec<(&'static str, mlua::Function)>,
+) -> Result<(), Error> {
     let table: mlua::Table = vm.lua().globals().get("world")?;
     for function in &bridge.registry().functions {
         let (call, name, at_call) = (Rc::clone(&function.call), function.name.clone(), Rc::clone(bridge));
@@ -156,6 +160,9 @@ pub(super) fn install(bridge: &Rc<Bridge>, vm: &Vm) -> Result<(), Error> {
             })?
         };
         table.raw_set(function.name.as_str(), outer)?;
+    }
+    for (name, method) in methods {
+        table.raw_set(name, method)?;
     }
     table.set_readonly(true);
     Ok(())

@@ -45,6 +45,7 @@ mod function;
 mod handle;
 mod layout;
 mod marshal;
+mod message;
 mod nearest;
 mod parts;
 mod path;
@@ -57,6 +58,7 @@ mod value;
 mod world;
 
 pub use bridge::{Bridge, BridgeConfig};
+pub(crate) use builder::Builder;
 pub(crate) use component::Part;
 pub use component::{Registry, RegistryBuilder, RegistryError, ScriptHook};
 pub use extension::{Change, EntityExtension};

@@ -12,6 +12,10 @@
 //! of them it may block, spawn and despawn: it holds nothing of the world. A query may be looped over again,
 //! and `#query` counts what it found.
 //!
+//! With `{ changed = "Health" }` or `{ added = { "Health", "Dead" } }` only those are found of which one of these
+//! components was written, or came, since the tasklet has asked the same the last time; the first time, all. What a
+//! loop writes itself is news the next time.
+//!
 //! Resources' entities are not found; entities with a disabling component only if the query names it.
 
 use super::bridge::{Bridge, bridge_of, finish, set_metatable};
@@ -25,6 +29,7 @@ use super::value::{Value, ValueError};
 use bevy_ecs::component::ComponentId;
 use bevy_ecs::entity::Entity;
 use bevy_ecs::entity_disabling::DefaultQueryFilters;
+use bevy_ecs::observer::Observer;
 use bevy_ecs::resource::IS_RESOURCE;
 use bevy_ecs::world::World;
 use bluetick_scripting::Error;
@@ -39,6 +44,8 @@ pub(super) struct Filter {
     yields: Box<[u16]>,
     with: Vec<ComponentId>,
     without: Vec<ComponentId>,
+    /// One of them has changed since the last look, or if true was added.
+    news: Vec<(ComponentId, bool)>,
 }
 
 impl Filter {
@@ -71,10 +78,19 @@ impl Filter {
                         .without
                         .extend(ids.collect::<Result<Vec<_>, _>>().map_err(|e| e.within("without"))?);
                 }
+                Value::String(key) if key == "changed" || key == "added" => {
+                    let ids = ids.collect::<Result<Vec<_>, _>>().map_err(|e| e.within(key))?;
+                    filter.with.extend(if ids.len() == 1 { ids.as_slice() } else { &[] });
+                    filter.news.extend(ids.into_iter().map(|id| (id, key == "added")));
+                }
                 key => {
-                    let near = did_you_mean(&key.to_string(), ["with", "without"]);
+                    let name = match key {
+                        Value::String(name) => name.as_str(),
+                        _ => "",
+                    };
+                    let near = did_you_mean(name, ["with", "without", "changed", "added"]);
                     return Err(ValueError::new(format!(
-                        "a query has no option {key}{near}; it has 'with' and 'without'"
+                        "a query has no option {key}{near}; it has 'with', 'without', 'changed' and 'added'"
                     )));
                 }
             }
@@ -83,16 +99,63 @@ impl Filter {
     }
 
     /// All entities that match now.
-    pub(super) fn entities(&self, world: &World) -> Vec<Entity> {
+    pub(super) fn entities(&self, bridge: &Bridge, world: &mut World) -> Vec<Entity> {
         let mut entities = Vec::new();
+        let is_new = self.news(bridge, world);
+        let world = &*world;
         self.each_archetype(world, |archetype| {
-            entities.extend(archetype.entities().iter().map(|row| row.id()));
+            let all = archetype.entities().iter().map(|row| row.id());
+            match &is_new {
+                None => entities.extend(all),
+                Some(is_new) => entities.extend(all.filter(|&entity| is_new(world, entity))),
+            }
         });
         entities
     }
 
+    /// Which entities have news, if only these are meant; from now on only later ones are news to the tasklet that
+    /// asks.
+    fn news<'a>(
+        &'a self,
+        bridge: &Bridge,
+        world: &mut World,
+    ) -> Option<impl Fn(&World, Entity) -> bool + use<'a>> {
+        if self.news.is_empty() {
+            return None;
+        }
+        let now = world.change_tick();
+        // What is written from now on is newer.
+        world.increment_change_tick();
+        let since =
+            bridge.extension.as_ref().and_then(|extension| extension.last_look(&self.question(), now));
+        let now = world.change_tick();
+        Some(move |world: &World, entity: Entity| {
+            let Ok(entity) = world.get_entity(entity) else { return false };
+            self.news.iter().any(|&(id, added)| match (entity.get_change_ticks_by_id(id), since) {
+                (None, _) => false,
+                (Some(_), None) => true,
+                (Some(ticks), Some(since)) if added => ticks.is_added(since, now),
+                (Some(ticks), Some(since)) => ticks.is_changed(since, now),
+            })
+        })
+    }
+
+    /// What tells this filter from others.
+    fn question(&self) -> Vec<u32> {
+        let ids = |ids: &[ComponentId]| ids.iter().map(|id| id.index() as u32).collect::<Vec<_>>();
+        let (mut all, without) = (ids(&self.with), ids(&self.without));
+        all.push(u32::MAX);
+        all.extend(without);
+        all.push(u32::MAX);
+        all.extend(self.news.iter().flat_map(|&(id, added)| [id.index() as u32, u32::from(added)]));
+        all
+    }
+
     /// How many entities match now.
-    pub(super) fn count(&self, world: &World) -> usize {
+    pub(super) fn count(&self, bridge: &Bridge, world: &mut World) -> usize {
+        if !self.news.is_empty() {
+            return self.entities(bridge, world).len();
+        }
         let mut count = 0;
         self.each_archetype(world, |archetype| count += archetype.len() as usize);
         count
@@ -103,11 +166,14 @@ impl Filter {
             .get_resource::<DefaultQueryFilters>()
             .map(|filters| filters.disabling_ids().filter(|id| !self.with.contains(id)).collect())
             .unwrap_or_default();
+        // What listens for components is an entity, too, but none of the game's.
+        let observer = world.component_id::<Observer>();
         for archetype in world.archetypes().iter() {
             let matches = !archetype.is_empty()
                 && self.with.iter().all(|&id| archetype.contains(id))
                 && !self.without.iter().any(|&id| archetype.contains(id))
                 && !disabling.iter().any(|&id| archetype.contains(id))
+                && !observer.is_some_and(|id| archetype.contains(id))
                 && !archetype.contains(IS_RESOURCE);
             if matches {
                 f(archetype);
@@ -145,7 +211,7 @@ pub(super) unsafe fn install(bridge: &Bridge, L: *mut lua_State) {
 /// # Safety
 /// Called in a C function of the VM.
 pub(super) unsafe fn push(bridge: &Bridge, L: *mut lua_State, filter: Filter) -> Result<(), Error> {
-    let entities = bridge.with_world(|world| Ok(filter.entities(world).into_boxed_slice()))?;
+    let entities = bridge.with_world(|world| Ok(filter.entities(bridge, world).into_boxed_slice()))?;
     let query = Query { yields: filter.yields, entities };
     // SAFETY: if the allocation raises, `query` is dropped here; else it belongs to the userdata.
     unsafe {

@@ -141,7 +141,7 @@ pub(crate) fn is_option(info: &EnumInfo) -> bool {
     info.type_path_table().module_path() == Some("core::option") && info.variant_len() == 2
 }
 
-fn option_content(info: &EnumInfo) -> Option<&'static TypeInfo> {
+pub(crate) fn option_content(info: &EnumInfo) -> Option<&'static TypeInfo> {
     info.variant("Some")?.as_tuple_variant().ok()?.field_at(0)?.type_info()
 }
 

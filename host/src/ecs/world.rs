@@ -29,8 +29,16 @@ use bluetick_scripting::Error;
 use bluetick_scripting::raw::*;
 use std::ffi::c_int;
 
-/// The names that functions can't have.
-pub(super) const METHODS: [&str; 6] = ["spawn", "query", "count", "entity", "named", "resource"];
+/// The methods that are here.
+const METHODS: [&str; 6] = ["spawn", "query", "count", "entity", "named", "resource"];
+
+/// The methods that a host adds.
+pub(crate) const HOST_METHODS: [&str; 4] = ["send", "messages", "added", "removed"];
+
+/// Whether functions can't have this name.
+pub(super) fn is_method(name: &str) -> bool {
+    METHODS.contains(&name) || HOST_METHODS.contains(&name)
+}
 
 /// Makes the table `world`, which is a global until something else puts it elsewhere. `[-0, +0]`
 ///
@@ -88,7 +96,7 @@ unsafe extern "C-unwind" fn unknown(L: *mut lua_State) -> c_int {
         let result = {
             let functions = bridge_of(L).registry().functions.iter().map(|function| function.name.as_str());
             let name = any_text(L, 2);
-            let near = did_you_mean(&name, METHODS.into_iter().chain(functions));
+            let near = did_you_mean(&name, METHODS.into_iter().chain(HOST_METHODS).chain(functions));
             Err(Error::wrong_type(format!("world has no method '{}'{near}", shorten(&name))))
         };
         finish(L, result)
@@ -232,7 +240,7 @@ unsafe extern "C-unwind" fn count(L: *mut lua_State) -> c_int {
         unsafe {
             let bridge = self_argument(L, "count")?;
             let filter = Filter::parse(bridge.registry(), &query::arguments(bridge, L, 2)?)?;
-            let count = bridge.with_world(|world| Ok(filter.count(world)))?;
+            let count = bridge.with_world(|world| Ok(filter.count(bridge, world)))?;
             lua_pushnumber(L, count as f64);
             Ok(1)
         }

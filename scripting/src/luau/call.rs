@@ -5,7 +5,7 @@ use super::ffi::*;
 use super::machine::Machine;
 use super::value::to_bytes;
 use super::vm::Vm;
-use crate::scheduler::{ChannelId, Error, ErrorKind, TaskletId, Turn};
+use crate::scheduler::{ChannelId, Error, ErrorKind, Overflow, TaskletId, Turn};
 use mlua::{FromLua, Function, IntoLua, Value};
 use std::ffi::{CStr, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -303,7 +303,11 @@ impl Vm {
                 lua_createtable(L, 0, 0);
                 let values = self.machine().anchors().keep(L, -1);
                 let handle = self.machine().anchors().keep(L, -2);
-                self.machine().scheduler().channels[channel].buffer_in(values, capacity);
+                self.machine().scheduler().channels[channel].buffer_in(
+                    values,
+                    capacity,
+                    Overflow::DropOldest,
+                );
                 made = Some((channel, Kept(handle)));
             }
         })?;
@@ -396,13 +400,39 @@ unsafe extern "C" fn drop_function(_: *mut lua_State, data: *mut c_void) {
 
 unsafe extern "C-unwind" fn call_host(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM; its upvalue is the function, whose machine outlives the
-    // VM. Nothing but plain data is alive when an error is raised.
+    // VM.
     unsafe {
         let function = &*lua_touserdata(L, lua_upvalueindex(1)).cast::<HostFunction>();
-        let machine = &*function.machine;
+        perform(L, &*function.machine, |call| (function.f)(call))
+    }
+}
+
+/// Does what a host function does, in a C function that is one in another way: the arguments are those of the
+/// C function, and what this returns it has to return.
+///
+/// # Safety
+/// Called last in a C function of a VM that [`Vm::new`] has made, whose frame owns nothing: this may raise.
+pub unsafe fn host_call(L: *mut lua_State, f: impl FnOnce(&mut Call<'_>) -> Result<Reply, Error>) -> c_int {
+    // SAFETY: the caller's.
+    unsafe {
+        perform(L, Machine::of(L), |call| {
+            let reply = f(call);
+            call.answer(reply)
+        })
+    }
+}
+
+/// Calls `f`, and ends the C function as it wants.
+///
+/// # Safety
+/// As [`host_call`].
+#[inline(always)]
+unsafe fn perform(L: *mut lua_State, machine: &Machine, f: impl FnOnce(&mut Call<'_>) -> c_int) -> c_int {
+    // SAFETY: the caller's. Nothing but plain data is alive when an error is raised.
+    unsafe {
         let head = machine.scheduler().current;
         let mut call = Call { L, machine, pushed: 0, error: None };
-        let results = match catch_unwind(AssertUnwindSafe(|| (function.f)(&mut call))) {
+        let results = match catch_unwind(AssertUnwindSafe(|| f(&mut call))) {
             Ok(results) => results,
             Err(panic) => call.fail(crate::native::panicked(&*panic)),
         };
@@ -437,6 +467,14 @@ impl Machine {
         let (table, oldest, place, full) =
             (buffer.values, buffer.first, buffer.next, buffer.len() == buffer.capacity);
         let receiver = scheduler.waiter(queue.first);
+        if full
+            && buffer.overflow == Overflow::Error
+            && let Some(buffer) = &mut scheduler.channels[channel].buffer
+        {
+            buffer.dropped += 1;
+            buffer.untold += 1;
+            return;
+        }
         // SAFETY: a receiver waits with its slot on top of its stack; the buffer is a table. What is
         // full drops its oldest value before it takes one more, so that its table does not grow; if
         // memory runs out for that, it has neither.

@@ -7,6 +7,7 @@ mod coroutine;
 pub mod ffi;
 mod interrupt;
 mod library;
+mod listener;
 mod machine;
 mod module;
 mod run;
@@ -16,7 +17,8 @@ pub mod value;
 mod vm;
 
 pub(crate) use anchor::Anchor;
-pub use call::{Call, Kept, Reply, Wait};
+pub use call::{Call, Kept, Reply, Wait, host_call};
+pub use listener::Listening;
 pub(crate) use machine::{Dropped, Machine, protect};
 pub use machine::{Ended, Failure};
 pub(crate) use module::Staged;

@@ -45,10 +45,9 @@ impl Machine {
         self.looping.set(true);
         let _looping = Looping(self);
         loop {
-            if self.busy.get() {
+            let busy = self.busy.get();
+            if busy {
                 self.tidy();
-                self.announce_switch(self.scheduler().current);
-                self.busy.set(self.schedule_callback.get().is_some());
             }
             let scheduler = self.scheduler();
             if !scheduler.put_off.is_empty() && !scheduler.skip_put_off() {
@@ -56,6 +55,14 @@ impl Machine {
                 return;
             }
             let next = scheduler.current;
+            if scheduler.member(next).flags.frozen && scheduler.hold(next) {
+                continue;
+            }
+            if busy {
+                self.announce_switch(next);
+                self.busy.set(self.schedule_callback.get().is_some());
+            }
+            let scheduler = self.scheduler();
             if next == scheduler.main && scheduler.member(next).thread.is_null() {
                 self.running.set(next);
                 let main = scheduler.member(next);
@@ -384,7 +391,7 @@ impl Machine {
 
     /// Calls what the tasklet has deferred, last in first out. An error in one of them replaces the
     /// tasklet's own; the others are called all the same.
-    unsafe fn run_deferred(&self, id: TaskletId, body: *mut lua_State) -> Option<String> {
+    pub(super) unsafe fn run_deferred(&self, id: TaskletId, body: *mut lua_State) -> Option<String> {
         let mut trace = None;
         // All of them together may take as long as a slice.
         self.watch.begin_slice();
@@ -458,7 +465,7 @@ impl Machine {
     }
 
     /// What the host gets to know of the error on top of `body`.
-    unsafe fn failure(&self, id: TaskletId, body: *mut lua_State, traceback: String) -> Failure {
+    pub(super) unsafe fn failure(&self, id: TaskletId, body: *mut lua_State, traceback: String) -> Failure {
         let scheduler = self.scheduler();
         // SAFETY: the error is on top of the stack.
         let (mut message, out_of_memory) = unsafe { (describe(body, -1), self.is_memory(body, LUA_OK)) };
@@ -684,6 +691,7 @@ impl Machine {
             self.deliver(id, L, -1, Slot::Error);
             lua_settop(L, -2);
         }
+        self.scheduler().thaw_tasklet(id);
         self.scheduler().interrupt_wait(id);
         Ok(true)
     }

@@ -128,7 +128,9 @@ pub unsafe fn describe(L: *mut lua_State, index: c_int) -> String {
                 lua_rawgetfield(L, index, c"message".as_ptr());
                 let message = to_bytes(L, -1).map(|text| String::from_utf8_lossy(text).into_owned());
                 lua_settop(L, -2);
-                message.unwrap_or_else(|| "an error value that is a table (a table has no text)".into())
+                message.unwrap_or_else(|| {
+                    format!("an error value that is a table: {}", describe_fields(L, index))
+                })
             }
             LUA_TUSERDATA => match mlua_error(L, index) {
                 Some(error) => error,
@@ -140,6 +142,62 @@ pub unsafe fn describe(L: *mut lua_State, index: c_int) -> String {
             }
         }
     }
+}
+
+/// How many fields of a table are shown, and how much of a text in one.
+const SHOWN_FIELDS: usize = 8;
+const SHOWN_TEXT: usize = 60;
+
+/// A table's fields as its author would write them, in order; tables in it are only named.
+///
+/// # Safety
+/// A table is at the absolute `index`; there is room for two values.
+unsafe fn describe_fields(L: *mut lua_State, index: c_int) -> String {
+    /// # Safety
+    /// As above; the value is at `index`.
+    unsafe fn show(L: *mut lua_State, index: c_int) -> String {
+        // SAFETY: as above. Only strings are read as such, so nothing is converted.
+        unsafe {
+            match to_bytes(L, index).filter(|_| lua_type(L, index) == LUA_TSTRING) {
+                Some(text) => {
+                    let text = String::from_utf8_lossy(text);
+                    let shown: String = text.chars().take(SHOWN_TEXT).collect();
+                    let more = if shown.len() < text.len() { "..." } else { "" };
+                    format!("{shown:?}{more}")
+                }
+                None => match lua_type(L, index) {
+                    LUA_TNUMBER => lua_tonumber(L, index).to_string(),
+                    LUA_TBOOLEAN => (lua_toboolean(L, index) != 0).to_string(),
+                    kind => format!("<{}>", CStr::from_ptr(lua_typename(L, kind)).to_string_lossy()),
+                },
+            }
+        }
+    }
+    let mut fields = Vec::new();
+    // SAFETY: each round takes its pair off the stack again; no script runs meanwhile.
+    unsafe {
+        let mut position = 0;
+        loop {
+            position = lua_rawiter(L, index, position);
+            if position < 0 {
+                break;
+            }
+            let key = match to_bytes(L, -2).filter(|_| lua_type(L, -2) == LUA_TSTRING) {
+                Some(name) => String::from_utf8_lossy(name).chars().take(SHOWN_TEXT).collect(),
+                None => format!("[{}]", show(L, -2)),
+            };
+            fields.push(format!("{key} = {}", show(L, -1)));
+            lua_settop(L, -3);
+            if fields.len() > 10 * SHOWN_FIELDS {
+                break;
+            }
+        }
+    }
+    // The VM's own order depends on what the table has been through.
+    fields.sort();
+    let more = if fields.len() > SHOWN_FIELDS { ", ..." } else { "" };
+    fields.truncate(SHOWN_FIELDS);
+    if fields.is_empty() { "{}".into() } else { format!("{{ {}{more} }}", fields.join(", ")) }
 }
 
 /// The text of an error that a function made with mlua has raised.

@@ -256,6 +256,7 @@ impl Vm {
     /// Forgets an owner; its tasklets belong to nobody from then on.
     pub fn remove_owner(&self, owner: OwnerId) {
         self.machine.scheduler().owners.remove(owner);
+        self.machine.scheduler().frozen.remove(&owner);
     }
 
     /// Whom the running tasklet belongs to.

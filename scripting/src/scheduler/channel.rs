@@ -63,12 +63,26 @@ pub(crate) struct Buffer {
     pub values: Anchor,
     pub first: u64,
     pub next: u64,
-    /// How many may wait; a further one drops the oldest.
+    /// How many may wait.
     pub capacity: u64,
+    /// What becomes of a further one.
+    pub overflow: Overflow,
     /// How many were dropped.
     pub dropped: u64,
+    /// Of these, how many the receiver has still to be told of.
+    pub untold: u64,
     /// Makes it a queue: who sends what has no room waits. And errors are kept like values.
     pub waits: bool,
+}
+
+/// What happens to a value that is sent to an inbox in which as many wait as may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// It takes the place of the oldest.
+    #[default]
+    DropOldest,
+    /// It is lost, and the next receiver gets an error of kind `overflow`; those that wait stay.
+    Error,
 }
 
 impl Buffer {
@@ -83,17 +97,20 @@ impl Channel {
     }
 
     /// Makes it an inbox.
-    pub fn buffer_in(&mut self, values: Anchor, capacity: usize) {
+    pub fn buffer_in(&mut self, values: Anchor, capacity: usize, overflow: Overflow) {
         self.preference = 1;
         let capacity = capacity.max(1) as u64;
-        self.buffer =
-            Some(Box::new(Buffer { values, first: 1, next: 1, capacity, dropped: 0, waits: false }));
+        let buffer =
+            Buffer { values, first: 1, next: 1, capacity, overflow, dropped: 0, untold: 0, waits: false };
+        self.buffer = Some(Box::new(buffer));
     }
 
     /// Makes it a queue; `u64::MAX` is room without end.
     pub fn queue_in(&mut self, values: Anchor, capacity: u64) {
-        self.preference = 1;
-        self.buffer = Some(Box::new(Buffer { values, first: 1, next: 1, capacity, dropped: 0, waits: true }));
+        self.buffer_in(values, 1, Overflow::default());
+        if let Some(buffer) = &mut self.buffer {
+            (buffer.capacity, buffer.waits) = (capacity, true);
+        }
     }
 
     /// Values that wait in the buffer.

@@ -51,6 +51,10 @@ pub enum ErrorKind {
     Clock,
     /// The entity or component is gone.
     Gone,
+    /// The host does not grant it to this script.
+    Denied,
+    /// Values were lost because their receiver was too slow.
+    Overflow,
     /// The script used up its budget and did not yield.
     Budget,
     /// The VM's memory limit is reached, or the system has no memory left for a stack.
@@ -87,6 +91,8 @@ impl ErrorKind {
             Self::Set => "set",
             Self::Clock => "clock",
             Self::Gone => "gone",
+            Self::Denied => "denied",
+            Self::Overflow => "overflow",
             Self::Budget => "budget",
             Self::Memory => "memory",
             Self::Raised => "raised",
@@ -97,7 +103,7 @@ impl ErrorKind {
 
 impl ErrorKind {
     /// All kinds, in the order of their definition.
-    const ALL: [Self; 26] = [
+    const ALL: [Self; 28] = [
         Self::Dead,
         Self::Blocked,
         Self::Alive,
@@ -120,6 +126,8 @@ impl ErrorKind {
         Self::Set,
         Self::Clock,
         Self::Gone,
+        Self::Denied,
+        Self::Overflow,
         Self::Budget,
         Self::Memory,
         Self::Raised,

@@ -8,10 +8,12 @@
 //! | `switch.rs` | every operation that may switch, as decisions about the queues |
 //! | `select.rs` | waiting on several channels at once |
 //! | `limits.rs` | `run` and its limits |
+//! | `freeze.rs` | tasklets that don't run for now |
 //! | `error.rs`, `refusal.rs` | what the scheduler raises, and what it says to people |
 
 mod channel;
 mod error;
+mod freeze;
 mod limits;
 mod refusal;
 mod ring;
@@ -20,9 +22,10 @@ mod switch;
 mod tasklet;
 
 use slotmap::SlotMap;
+use std::collections::HashSet;
 
-pub use channel::ChannelId;
 pub(crate) use channel::{Channel, Direction};
+pub use channel::{ChannelId, Overflow};
 pub(crate) use error::Thrown;
 pub use error::{Error, ErrorKind};
 pub(crate) use limits::{Limit, Runner};
@@ -60,6 +63,8 @@ pub(crate) struct Scheduler {
     pub in_callback: bool,
     /// The living tasklets of each owner, in the order in which they came to life.
     pub owners: SlotMap<OwnerId, Vec<TaskletId>>,
+    /// Owners whose tasklets don't run for now.
+    pub frozen: HashSet<OwnerId>,
     /// Slices run, over all time.
     pub slices: u64,
     /// Values handed over on channels, over all time.
@@ -84,6 +89,7 @@ impl Scheduler {
             put_off: Vec::new(),
             in_callback: false,
             owners: SlotMap::with_key(),
+            frozen: HashSet::new(),
             slices: 0,
             messages: 0,
         };
@@ -119,8 +125,10 @@ impl Scheduler {
 
     /// The tasklet has come to life: it counts among those of its owner.
     pub fn enlist(&mut self, id: TaskletId) {
-        if let Some(members) = self.owners.get_mut(self.tasklets[id].owner) {
+        let owner = self.tasklets[id].owner;
+        if let Some(members) = self.owners.get_mut(owner) {
             members.push(id);
+            self.tasklets[id].flags.frozen = self.frozen.contains(&owner);
         }
     }
 

@@ -78,6 +78,10 @@ pub(crate) struct Flags {
     pub observed: bool,
     /// Errors that leave it are reported, and never raised in another tasklet.
     pub detached: bool,
+    /// It does not run for now, whatever wakes it.
+    pub frozen: bool,
+    /// Its turn came while it was frozen.
+    pub held: bool,
 }
 
 /// One tasklet.

@@ -355,7 +355,7 @@ fn the_extension_adds_fields_and_methods_and_hears_of_changes() {
         let registry = Rc::new(Registry::builder().component::<Health>().build(&mut world).unwrap());
         let vm = Vm::new(VmConfig::default()).unwrap();
         let extension = Rc::new(Extension::default());
-        let config = BridgeConfig { direct, extension: Some(extension.clone()) };
+        let config = BridgeConfig { direct, extension: Some(extension.clone()), ..BridgeConfig::default() };
         let bridge = Bridge::install(&vm, registry, config).unwrap();
         let mut game = Game { world, vm, bridge };
         let e = game.world.spawn_empty().id();

@@ -210,7 +210,8 @@ impl Game {
             .resource::<Score>();
         let registry = Rc::new(more(builder).build(&mut world).unwrap());
         let vm = Vm::new(VmConfig::default()).unwrap();
-        let bridge = Bridge::install(&vm, registry, BridgeConfig { direct, extension: None }).unwrap();
+        let bridge =
+            Bridge::install(&vm, registry, BridgeConfig { direct, ..BridgeConfig::default() }).unwrap();
         Self { world, vm, bridge }
     }
 

@@ -396,6 +396,7 @@ unsafe fn use_buffer(
             return super::queue::pass(L, machine, channel, direction, slot, verb);
         }
         if direction == Direction::Receive {
+            tell_of_losses(L, machine, channel, verb);
             return machine.take_buffered(L, channel).then_some(1);
         }
         if slot == Slot::Error {
@@ -407,6 +408,21 @@ unsafe fn use_buffer(
         machine.post(L, channel);
         lua_pushnil(L);
         Some(1)
+    }
+}
+
+/// Raises an error if values were lost that the receiver has not been told of.
+unsafe fn tell_of_losses(L: *mut lua_State, machine: &Machine, channel: ChannelId, verb: &str) {
+    let Some(buffer) = &mut machine.scheduler().channels[channel].buffer else { return };
+    let lost = std::mem::take(&mut buffer.untold);
+    if lost > 0 {
+        let capacity = buffer.capacity;
+        let text = format!(
+            "{verb}: {lost} values were lost, because {capacity} were waiting already and that is the most; \
+             receive them faster, or ask for more room"
+        );
+        // SAFETY: called from a C function whose frame owns nothing; the borrow has ended.
+        unsafe { raise(L, ErrorKind::Overflow, text) }
     }
 }
 
