@@ -207,10 +207,11 @@ impl Scheduler {
             }
             return Ok(());
         }
-        let frame = machine.waiting_frame("safepoint")?;
         if !machine.scheduler().tick() {
             return Ok(());
         }
+        // Where the caller can't wait, it isn't interrupted, as scripts aren't.
+        let Ok(Some(frame)) = machine.frame("safepoint") else { return Ok(()) };
         let L = machine.scratch;
         // SAFETY: the frame is the running one; the scratch coroutine has room and gets back what it had.
         unsafe {

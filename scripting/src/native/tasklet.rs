@@ -253,7 +253,9 @@ impl Tasklet {
 
     /// Whether there is something that an error can be raised in; TaskletExit is nothing to the dead.
     fn takes_errors(&self, error: &Error, verb: &str) -> Result<bool, Error> {
-        if self.get().alive() && !self.machine.is_frameless_host(self.id) {
+        // The thread itself, as main, raises in its own call; from elsewhere nothing can be raised in it.
+        let own = self.id == self.machine.running.get();
+        if self.get().alive() && (own || !self.machine.is_frameless_host(self.id)) {
             return Ok(true);
         }
         match error.kind {
