@@ -52,7 +52,7 @@ impl Machine {
                 return;
             }
             let next = scheduler.current;
-            if next == scheduler.main && scheduler.member(next).thread.is_null() {
+            if next == scheduler.main && self.main_is_host() {
                 self.running.set(next);
                 let main = scheduler.member(next);
                 main.switches = main.switches.wrapping_add(1);
@@ -719,6 +719,7 @@ impl Machine {
         unsafe { self.release_body(main) };
         let scheduler = self.scheduler();
         scheduler.leave_run(main);
+        scheduler.tasklets[main].native = self.host;
         scheduler.tasklets[main].life = Life::Started;
         scheduler.tasklets[main].slot = Slot::Nothing;
         let _ = scheduler.insert(main);

@@ -440,9 +440,8 @@ impl Machine {
 
     /// The main tasklet of a host that takes errors itself: nothing can be raised in it.
     pub(crate) fn is_frameless_host(&self, id: TaskletId) -> bool {
-        let scheduler = self.scheduler();
-        id == scheduler.main
-            && scheduler.tasklets[id].thread.is_null()
+        id == self.scheduler().main
+            && self.main_is_host()
             && (self.host_takes_errors.get() || !self.is_looping())
     }
 

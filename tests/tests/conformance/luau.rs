@@ -6,10 +6,13 @@ use crate::scenario::Op;
 use crate::stage::{Language, Stage};
 use bluetick_scripting::{Channel, Error, Scheduler, Tasklet, Vm};
 use mlua::{Function, Table, Value};
+use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 
 /// The script's functions.
 pub struct Actors {
+    /// What is played.
+    stage: Rc<RefCell<Weak<Stage>>>,
     /// `(who, operation)`
     play_op: Function,
     /// `(how, name)`
@@ -19,18 +22,25 @@ pub struct Actors {
 }
 
 impl Actors {
-    /// Loads the script for a stage.
-    pub fn new(vm: &Rc<Vm>, stage: Weak<Stage>) -> Self {
+    /// Loads the script.
+    pub fn new(vm: &Rc<Vm>) -> Rc<Self> {
+        let stage: Rc<RefCell<Weak<Stage>>> = Rc::default();
         let functions = functions(vm, &stage).expect("the functions for the script can be made");
         let script: Table = load(vm, "actors.luau", include_str!("actors.luau"))
             .call(functions)
             .expect("the script returns its functions");
         let function = |name| script.get::<Function>(name).expect("the script has this function");
-        Self {
+        Rc::new(Self {
             play_op: function("play_op"),
             give_body: function("give_body"),
             run_main: function("run_main"),
-        }
+            stage,
+        })
+    }
+
+    /// From now on this is what is played.
+    pub fn enter(&self, stage: &Rc<Stage>) {
+        *self.stage.borrow_mut() = Rc::downgrade(stage);
     }
 
     /// Has the script play an operation, in the running tasklet.
@@ -52,12 +62,13 @@ impl Actors {
     }
 }
 
-fn functions(vm: &Rc<Vm>, stage: &Weak<Stage>) -> Result<Table, Error> {
+/// What the script gets.
+fn functions(vm: &Vm, stage: &Rc<RefCell<Weak<Stage>>>) -> Result<Table, Error> {
     let lua = vm.lua();
     let table = lua.create_table()?;
     let with = || {
         let stage = stage.clone();
-        move || stage.upgrade().expect("the stage is there as long as its actors play")
+        move || stage.borrow().upgrade().expect("the stage is there as long as its actors play")
     };
     let stage = with();
     table.set(

@@ -34,8 +34,7 @@ fn run_op(stage: &Rc<Stage>, who: &str, op: &Op) -> Result<(), Error> {
         return Err(Error::exit());
     }
     (0..TICKS).try_for_each(|_| stage.scheduler.safepoint())?;
-    // The thread itself can't wait inside of a script's function.
-    if stage.crosses() && !stage.scheduler.current().is_main() {
+    if stage.crosses() {
         return stage.actors.call_op(stage, who, &op.source);
     }
     play_op(stage, who, op)

@@ -38,7 +38,7 @@ pub struct Style {
 pub struct Stage {
     pub scenario: Scenario,
     pub scheduler: Scheduler,
-    pub actors: Actors,
+    pub actors: Rc<Actors>,
     pub channels: BTreeMap<String, Channel<Item>>,
     style: Style,
     random: Cell<u64>,
@@ -54,12 +54,17 @@ pub struct Stage {
 
 impl Stage {
     /// Plays a scenario: its trace, and what is wrong with what it has left behind.
-    pub fn play(vm: &Rc<Vm>, scenario: Scenario, style: Style) -> (String, Option<String>) {
+    pub fn play(
+        vm: &Rc<Vm>,
+        actors: &Rc<Actors>,
+        scenario: Scenario,
+        style: Style,
+    ) -> (String, Option<String>) {
         let scheduler = vm.scheduler();
         let channels = scenario.channels.iter().map(|name| (name.clone(), scheduler.channel())).collect();
         let seed = scenario.name.bytes().fold(style.seed, |seed, byte| mix(seed ^ u64::from(byte)));
-        let stage = Rc::new_cyclic(|stage| Self {
-            actors: Actors::new(vm, stage.clone()),
+        let stage = Rc::new(Self {
+            actors: actors.clone(),
             scenario,
             scheduler,
             channels,
@@ -71,6 +76,7 @@ impl Stage {
             tasklets: RefCell::default(),
             objects: RefCell::default(),
         });
+        actors.enter(&stage);
         for name in stage.scenario.tasklets.keys() {
             stage.register(name, stage.scheduler.unbound_tasklet());
         }
@@ -114,7 +120,9 @@ impl Stage {
 
     /// The next operation is played by the other language.
     pub fn crosses(&self) -> bool {
-        self.style.crossing > 0 && !self.over.get() && self.choose(100) < self.style.crossing
+        // The thread itself can't wait inside of a script's function.
+        let thread = self.style.main == Language::Rust && self.scheduler.current().is_main();
+        self.style.crossing > 0 && !self.over.get() && !thread && self.choose(100) < self.style.crossing
     }
 
     pub fn register(&self, name: &str, tasklet: Tasklet) {
