@@ -381,3 +381,76 @@ fn when_the_vm_goes_the_destructors_of_waiting_bodies_run() {
     assert_eq!(channel.send(1).unwrap_err().kind, ErrorKind::Dead);
     assert!(!tasklet.alive());
 }
+
+#[test]
+fn a_rust_function_of_the_main_script_waits_like_any_other() {
+    let (vm, scheduler, log) = start();
+    let run = vm.blocking_function(c"run", |scheduler: &Scheduler, (): ()| scheduler.run());
+    vm.lua().globals().set("run", run.unwrap()).unwrap();
+    let words = log.clone();
+    let say = vm.lua().create_function(move |_, word: String| {
+        words.say(word);
+        Ok(())
+    });
+    vm.lua().globals().set("say", say.unwrap()).unwrap();
+    let main = vm
+        .load(
+            "main.luau",
+            r#"
+        tasklet(function() scheduler.schedule() say("a") scheduler.getmain():run() say("b") end)()
+        run()
+        say("main")
+        run()
+    "#,
+        )
+        .unwrap();
+    for _ in 0..2 {
+        vm.run_main(&main, ()).unwrap();
+        assert_eq!(log.take(), "a main b");
+        scheduler.run().unwrap();
+    }
+}
+
+#[test]
+fn the_thread_itself_can_be_stopped_at_again_after_an_error_has_reached_it() {
+    let (_vm, scheduler, _log) = start();
+    scheduler.spawn(|| Err(Error::new(ErrorKind::Gone, "first"))).unwrap();
+    assert_eq!(scheduler.run().unwrap_err().kind, ErrorKind::Gone);
+    let inner = scheduler.clone();
+    let endless = scheduler.spawn(move || -> Result<(), Error> {
+        loop {
+            inner.safepoint()?;
+        }
+    });
+    let limit = bluetick_scripting::RunLimit { ticks: 100, ..Default::default() };
+    assert_eq!(scheduler.run_limited(limit).unwrap(), Some(endless.unwrap()));
+}
+
+#[test]
+fn what_the_thread_itself_throws_at_itself_it_gets() {
+    let (_vm, scheduler, _log) = start();
+    let main = scheduler.main();
+    assert_eq!(main.throw(Error::new(ErrorKind::Gone, "mine")).unwrap_err().kind, ErrorKind::Gone);
+    assert_eq!(main.throw_pending(Error::stop()).unwrap_err().kind, ErrorKind::Stop);
+    assert_eq!(main.kill().unwrap_err().kind, ErrorKind::Exit);
+}
+
+#[test]
+fn a_channel_that_a_callback_has_seen_still_converts_its_own_type() {
+    let (vm, scheduler, log) = start();
+    let seen = log.clone();
+    scheduler
+        .set_channel_callback(Some(move |channel: &Channel<mlua::Value>, _: &Tasklet, _, _| {
+            seen.say(channel.balance());
+        }))
+        .unwrap();
+    let numbers = scheduler.channel::<u32>();
+    let (inbox, words) = (numbers.clone(), log.clone());
+    scheduler.spawn(move || inbox.receive().map(|number| words.say(number))).unwrap();
+    scheduler.run().unwrap();
+    vm.lua().globals().set("numbers", &numbers).unwrap();
+    let script = vm.load("s.luau", "numbers:send(7)").unwrap();
+    vm.spawn(&script, (), Default::default()).unwrap();
+    scheduler.run().unwrap();
+    assert_eq!(log.take(), "0 -1 7");
+}

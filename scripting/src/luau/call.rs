@@ -161,7 +161,7 @@ impl Call<'_> {
         let me = scheduler.current;
         if scheduler.in_callback
             || self.machine.running.get() != me
-            || me == scheduler.main && scheduler.tasklets[me].thread.is_null()
+            || me == scheduler.main && self.machine.main_is_host()
         {
             return Err(Self::outside(verb));
         }

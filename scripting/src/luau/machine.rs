@@ -80,6 +80,8 @@ pub(crate) struct Machine {
     pub(crate) helper: *mut lua_State,
     /// A coroutine for values on their way between Rust and a tasklet; it runs no code.
     pub(crate) scratch: *mut lua_State,
+    /// The frame of the main tasklet while its body is the host itself.
+    pub(crate) host: *mut Native,
     /// The Rust frame that runs; null while the loop's own stack is in use.
     pub(crate) native: Cell<*mut Native>,
     pub(crate) stacks: StackSlab,
@@ -168,13 +170,15 @@ impl Machine {
             lua_settop(L, -2);
             let mut scheduler = Scheduler::new();
             let main = scheduler.main;
-            scheduler.tasklets[main].native = Native::without_stack();
+            let host = Native::without_stack();
+            scheduler.tasklets[main].native = host;
             Rc::new(Self {
                 scheduler: UnsafeCell::new(scheduler),
                 anchors: UnsafeCell::new(anchors),
                 nest: UnsafeCell::default(),
                 helper,
                 scratch,
+                host,
                 native: Cell::new(std::ptr::null_mut()),
                 stacks: StackSlab::default(),
                 goes_on: Cell::new(false),
@@ -279,6 +283,13 @@ impl Machine {
     /// The loop is at work: whoever asks was called by a script, or by the loop itself.
     pub(crate) fn is_looping(&self) -> bool {
         self.looping.get()
+    }
+
+    /// The body of the main tasklet is the host itself, not a script.
+    pub(crate) fn main_is_host(&self) -> bool {
+        let scheduler = self.scheduler();
+        let main = &scheduler.tasklets[scheduler.main];
+        main.thread.is_null() && std::ptr::eq(main.native, self.host)
     }
 
     /// The VM, for what is done with mlua; `None` when the host has let it go.

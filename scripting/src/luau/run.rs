@@ -63,7 +63,7 @@ impl Machine {
                 self.busy.set(self.schedule_callback.get().is_some());
             }
             let scheduler = self.scheduler();
-            if next == scheduler.main && scheduler.member(next).thread.is_null() {
+            if next == scheduler.main && self.main_is_host() {
                 self.running.set(next);
                 let main = scheduler.member(next);
                 main.switches = main.switches.wrapping_add(1);
@@ -744,6 +744,7 @@ impl Machine {
         unsafe { self.release_body(main) };
         let scheduler = self.scheduler();
         scheduler.leave_run(main);
+        scheduler.tasklets[main].native = self.host;
         scheduler.tasklets[main].life = Life::Started;
         scheduler.tasklets[main].slot = Slot::Nothing;
         let _ = scheduler.insert(main);

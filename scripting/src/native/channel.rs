@@ -296,7 +296,7 @@ impl<T: IntoLua + FromLua + 'static> Channel<T> {
     fn to_value(&self) -> mlua::Result<Value> {
         let machine = &*self.machine;
         let vm = machine.vm().ok_or_else(|| mlua::Error::external(Machine::gone()))?;
-        machine.scheduler().channels[self.id].carrier.get_or_insert(Of::<T>::LUAU);
+        machine.scheduler().channels[self.id].learn(Of::<T>::LUAU);
         // SAFETY: protected by mlua.
         unsafe { vm.lua().exec_raw((), |L| machine.push_channel(L, self.id)) }
     }
@@ -324,7 +324,7 @@ impl<T: IntoLua + FromLua + 'static> FromLua for Channel<T> {
             to: "channel".into(),
             message: None,
         })?;
-        machine.scheduler().channels[id].carrier.get_or_insert(Of::<T>::LUAU);
+        machine.scheduler().channels[id].learn(Of::<T>::LUAU);
         Ok(Self::of(machine, id, Of::<T>::LUAU))
     }
 }
@@ -647,10 +647,11 @@ impl Machine {
 
     /// What is known of the type beyond what the handle knew when it was made.
     pub(crate) fn luau_carrier(&self, channel: ChannelId, carrier: &'static Carrier) -> &'static Carrier {
-        match self.scheduler().channels.get(channel).and_then(|channel| channel.carrier) {
-            Some(known) if !carrier.reaches_luau() && known.same_type(carrier) => known,
-            _ => carrier,
+        if carrier.reaches_luau() {
+            return carrier;
         }
+        let known = self.scheduler().channels.get(channel).map_or(&[][..], |channel| &channel.carriers);
+        known.iter().find(|known| known.same_type(carrier)).copied().unwrap_or(carrier)
     }
 
     /// Sends to an inbox, or takes what waits in one; false to wait like in any channel.

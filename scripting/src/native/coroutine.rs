@@ -1,11 +1,11 @@
 //! Rust code on a stack of its own.
 
 use super::carrier::Exchange;
-use super::stack::Slot;
+use super::stack;
 use crate::luau::Machine;
 use crate::luau::ffi::*;
 use crate::luau::value::push_error;
-use crate::scheduler::{Error, ErrorKind, Thrown};
+use crate::scheduler::{Error, ErrorKind, Slot, Thrown};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use std::any::Any;
 use std::cell::Cell;
@@ -40,7 +40,7 @@ pub(crate) struct Callee {
 /// One Rust frame.
 pub(crate) struct Native {
     /// None for the main tasklet whose body is the host: it waits by running the loop itself.
-    coroutine: Option<Coroutine<(), Step, (), Slot>>,
+    coroutine: Option<Coroutine<(), Step, (), stack::Slot>>,
     /// Where the coroutine suspends; it is on its own stack.
     yielder: Cell<*const Yielder<(), Step>>,
     /// What its current blocking call gives or takes.
@@ -60,9 +60,12 @@ pub(crate) struct Native {
 impl Native {
     /// A frame that will run `f` when it is first resumed. What `f` returns are its results, if it is a
     /// function that a script has called.
-    pub fn new(slot: Slot, f: impl FnOnce() -> Result<mlua::MultiValue, Error> + 'static) -> *mut Self {
+    pub fn new(
+        stack: stack::Slot,
+        f: impl FnOnce() -> Result<mlua::MultiValue, Error> + 'static,
+    ) -> *mut Self {
         let this = Self::without_stack();
-        let coroutine = Coroutine::with_stack(slot, move |yielder, ()| {
+        let coroutine = Coroutine::with_stack(stack, move |yielder, ()| {
             // SAFETY: the frame outlives its coroutine, which it owns. Whoever resumes the coroutine has
             // borrowed no other field.
             unsafe {
@@ -171,7 +174,11 @@ impl Machine {
                 Some(yielder) => {
                     yielder.suspend(step);
                 }
-                None => self.run_slices(|| true),
+                None => {
+                    self.run_slices(|| true);
+                    let main = self.scheduler().main;
+                    self.scheduler().tasklets[main].slot = Slot::Value;
+                }
             }
             (*native).exchange = Exchange::Nothing;
             (*native).exit = None;

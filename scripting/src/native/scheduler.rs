@@ -207,10 +207,11 @@ impl Scheduler {
             }
             return Ok(());
         }
-        let frame = machine.waiting_frame("safepoint")?;
         if !machine.scheduler().tick() {
             return Ok(());
         }
+        // Where the caller can't wait, it isn't interrupted, as scripts aren't.
+        let Ok(Some(frame)) = machine.frame("safepoint") else { return Ok(()) };
         let L = machine.scratch;
         // SAFETY: the frame is the running one; the scratch coroutine has room and gets back what it had.
         unsafe {
@@ -411,7 +412,11 @@ impl Vm {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        for (_, tasklet) in &self.scheduler().tasklets {
+        let main = self.scheduler().main;
+        for (id, tasklet) in &self.scheduler().tasklets {
+            if id == main {
+                continue;
+            }
             // SAFETY: a frame in a record is alive and does not run; those that can't be freed are leaked.
             unsafe {
                 if tasklet.native.as_ref().is_some_and(Native::is_idle) {
@@ -419,6 +424,8 @@ impl Drop for Machine {
                 }
             }
         }
+        // SAFETY: nobody waits in the frame of the host, as it drops the machine.
+        unsafe { Native::free(self.host) };
     }
 }
 
@@ -449,12 +456,11 @@ impl Machine {
         if scheduler.in_callback {
             return Err(scheduler.refusal(ErrorKind::Callback, verb, scheduler.current));
         }
-        let main = &scheduler.tasklets[scheduler.main];
         let host = !self.is_looping()
             && scheduler.current == scheduler.main
-            && main.thread.is_null()
+            && self.main_is_host()
             && !self.host_takes_errors.get();
-        Ok(host.then_some(main.native))
+        Ok(host.then_some(self.host))
     }
 
     /// As [`frame`](Self::frame), for verbs that can do nothing where the caller can't wait.
@@ -464,10 +470,9 @@ impl Machine {
             Some(frame) => Ok(frame),
             None => {
                 let scheduler = self.scheduler();
-                let main = &scheduler.tasklets[scheduler.main];
                 // The thread itself may run the others, even if a host has done so before.
-                let host = !self.is_looping() && scheduler.current == scheduler.main && main.thread.is_null();
-                if host { Ok(main.native) } else { Err(self.cannot_wait(verb)) }
+                let host = !self.is_looping() && scheduler.current == scheduler.main && self.main_is_host();
+                if host { Ok(self.host) } else { Err(self.cannot_wait(verb)) }
             }
         }
     }

@@ -253,7 +253,9 @@ impl Tasklet {
 
     /// Whether there is something that an error can be raised in; TaskletExit is nothing to the dead.
     fn takes_errors(&self, error: &Error, verb: &str) -> Result<bool, Error> {
-        if self.get().alive() && !self.machine.is_frameless_host(self.id) {
+        // The thread itself, as main, raises in its own call; from elsewhere nothing can be raised in it.
+        let own = self.id == self.machine.running.get();
+        if self.get().alive() && (own || !self.machine.is_frameless_host(self.id)) {
             return Ok(true);
         }
         match error.kind {
@@ -438,9 +440,8 @@ impl Machine {
 
     /// The main tasklet of a host that takes errors itself: nothing can be raised in it.
     pub(crate) fn is_frameless_host(&self, id: TaskletId) -> bool {
-        let scheduler = self.scheduler();
-        id == scheduler.main
-            && scheduler.tasklets[id].thread.is_null()
+        id == self.scheduler().main
+            && self.main_is_host()
             && (self.host_takes_errors.get() || !self.is_looping())
     }
 

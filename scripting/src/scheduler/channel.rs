@@ -53,8 +53,8 @@ pub(crate) struct Channel {
     pub holders: u32,
     /// Keeps the handle of scripts while Rust has handles.
     pub handle: Option<Anchor>,
-    /// How its values get to scripts, if Rust has given it to them.
-    pub carrier: Option<&'static Carrier>,
+    /// How its values get to scripts, for each type as which Rust knows it and has given it to them.
+    pub carriers: Vec<&'static Carrier>,
 }
 
 /// Values that wait in an inbox: those with the numbers from `first` to before `next`.
@@ -116,6 +116,13 @@ impl Channel {
     /// Values that wait in the buffer.
     pub fn buffered(&self) -> u64 {
         self.buffer.as_ref().map_or(0, |buffer| buffer.len())
+    }
+
+    /// Rust knows from now on how values of this type get to scripts.
+    pub fn learn(&mut self, carrier: &'static Carrier) {
+        if !self.carriers.iter().any(|known| known.same_type(carrier)) {
+            self.carriers.push(carrier);
+        }
     }
 
     /// The number that scripts see: waiting senders or values, or receivers below 0.
