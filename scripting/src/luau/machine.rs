@@ -127,6 +127,8 @@ pub(crate) struct Machine {
     /// The VM itself, for what is done with mlua; null until it has its place.
     pub(super) vm: Cell<*const super::vm::Vm>,
     atoms: RefCell<HashMap<Box<[u8]>, i16>>,
+    /// The sandbox is closed: no handler learns a further name.
+    pub(super) sealed: Cell<bool>,
     next_tag: Cell<c_int>,
 }
 
@@ -217,6 +219,7 @@ impl Machine {
                 host_error: RefCell::default(),
                 vm: Cell::new(std::ptr::null()),
                 atoms: RefCell::default(),
+                sealed: Cell::new(false),
                 next_tag: Cell::new(FIRST_TAG + 4),
             })
         };
@@ -545,12 +548,18 @@ impl Machine {
     }
 }
 
-/// Gives a string its number when the VM first asks for it; −1 for names that no handler knows.
+/// What the VM takes for a string that it has not asked about.
+const NOT_ASKED: i16 = i16::MIN;
+
+/// Gives a string its number when the VM first asks for it; −1 for names that no handler knows. Until the
+/// sandbox is closed a handler may still learn a name, so that the VM has to ask again.
 unsafe extern "C-unwind" fn atom_of(L: *mut lua_State, text: *const c_char, length: usize) -> i16 {
     // SAFETY: the VM calls this with one of its strings.
     unsafe {
         let name = std::slice::from_raw_parts(text.cast::<u8>(), length);
-        Machine::of(L).atoms.try_borrow().ok().and_then(|atoms| atoms.get(name).copied()).unwrap_or(-1)
+        let machine = Machine::of(L);
+        let unknown = if machine.sealed.get() { -1 } else { NOT_ASKED };
+        machine.atoms.try_borrow().ok().and_then(|atoms| atoms.get(name).copied()).unwrap_or(unknown)
     }
 }
 

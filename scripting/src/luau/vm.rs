@@ -98,6 +98,7 @@ impl Vm {
 
     /// Makes the globals read-only. To be called when everything for scripts is in place.
     pub fn seal(&self) -> Result<(), Error> {
+        self.machine.sealed.set(true);
         self.lua.sandbox(true)?;
         // mlua puts a table for writes before the globals, which all scripts would share.
         // SAFETY: below a protected call.
