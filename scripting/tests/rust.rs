@@ -454,3 +454,42 @@ fn a_channel_that_a_callback_has_seen_still_converts_its_own_type() {
     scheduler.run().unwrap();
     assert_eq!(log.take(), "0 -1 7");
 }
+
+#[test]
+fn a_body_waits_for_the_host_until_it_is_woken() {
+    let (vm, scheduler, log) = start();
+    let waits = Rc::new(RefCell::new(Vec::new()));
+    let (inner, words, list) = (scheduler.clone(), log.clone(), waits.clone());
+    let tasklet = scheduler
+        .spawn(move || -> Result<(), Error> {
+            inner.park("rest", |wait| list.borrow_mut().push(wait))?;
+            words.say("woken");
+            inner.park("rest", |wait| list.borrow_mut().push(wait))
+        })
+        .unwrap();
+    vm.run_ready(|| true);
+    assert!(tasklet.blocked() && vm.parked() == 1);
+    let wait = waits.borrow_mut().remove(0);
+    assert!(vm.wake(wait.tasklet, wait.parking));
+    vm.run_ready(|| true);
+    assert_eq!(log.take(), "woken");
+    assert!(!vm.wake(wait.tasklet, wait.parking), "that wait is over");
+    vm.kill(tasklet.id()).unwrap();
+    vm.run_ready(|| true);
+    assert!(!tasklet.alive() && vm.parked() == 0);
+}
+
+#[test]
+fn nothing_waits_in_a_section_that_forbids_it() {
+    let (_vm, scheduler, log) = start();
+    let (inner, words) = (scheduler.clone(), log.clone());
+    scheduler
+        .spawn(move || -> Result<(), Error> {
+            let refused = inner.without_waiting(|| inner.schedule()).unwrap_err();
+            words.say(refused.kind);
+            inner.schedule()
+        })
+        .unwrap();
+    scheduler.run().unwrap();
+    assert_eq!(log.take(), "boundary");
+}
