@@ -28,6 +28,7 @@ pub(crate) const SLOT: usize = 1 << 20;
 #[cfg(target_os = "linux")]
 mod linux {
     use super::SLOT;
+    use corosensei::stack::valgrind::ValgrindStackRegistration;
     use corosensei::stack::{Stack, StackPointer};
     use std::cell::RefCell;
     use std::io;
@@ -59,6 +60,8 @@ mod linux {
         /// How many at the end of `free` have pages.
         warm: usize,
         guards: Guards,
+        /// Tells Valgrind, if the process runs in it, that these are stacks.
+        known_to_valgrind: Vec<ValgrindStackRegistration>,
     }
 
     /// How a page is made to fault.
@@ -190,6 +193,7 @@ mod linux {
             let limit = mapping.slot(self.used);
             self.guards.install(limit)?;
             self.used += 1;
+            self.known_to_valgrind.push(ValgrindStackRegistration::new(limit, SLOT));
             StackPointer::new(limit as usize + SLOT)
                 .ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))
         }
