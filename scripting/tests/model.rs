@@ -5,9 +5,9 @@
 //! by asking the scheduler who runs; that tasklet makes its move, and the model makes the same one.
 
 mod script;
-use bluetick_scripting::{Reply, Vm};
+use bluetick_scripting::{Channel, Error, ErrorKind, Reply, Scheduler, Tasklet, Vm};
 use proptest::prelude::*;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -316,9 +316,7 @@ impl Model {
 
 /// Every tasklet asks for its next move, makes it, and tells what came of it.
 const PROGRAM: &str = r##"
-local ask, tell, state = ...
-local tasklets, channels = {}, {}
-for i = 1, 2 do channels[i] = channel() end
+local ask, tell, rust_is_next, start_rust, tasklets, channels = ...
 local function value_of(v) return if type(v) == "number" then v else nil end
 local moves = {
     send = function(me, c, v) channels[c]:send(v) end,
@@ -340,8 +338,12 @@ local moves = {
 }
 local body
 function moves.start(me, t)
-    if tasklets[t].alive then tasklets[t](t) end -- refused
-    tasklets[t]:bind(body)(t)
+    if tasklets[t].alive then tasklets[t]:setup() end -- refused
+    if rust_is_next() then
+        start_rust(t)
+    else
+        tasklets[t]:bind(body)(t)
+    end
 end
 function body(me)
     tell(me, "started", -1)
@@ -356,20 +358,175 @@ function body(me)
         end
     end
 end
-function _state()
-    local text = {}
-    for i, t in tasklets do
-        local at = if not t.alive then "dead" elseif t.blocked then "channel" elseif t.scheduled then "queue" else "paused"
-        table.insert(text, at)
-    end
-    for i, c in channels do table.insert(text, c.balance) end
-    return table.concat(text, " ")
-end
-state(_state)
-for i = 1, 5 do tasklets[i] = tasklet(body) end
-for i = 1, 3 do tasklets[i](i) end
-scheduler.run()
+return {
+    start_luau = function(t) tasklets[t]:bind(body)(t) end,
+    main = function()
+        for i = 1, 3 do moves.start(0, i) end
+        scheduler.run()
+    end,
+}
 "##;
+
+/// A value of Rust's that counts how many of them there are.
+struct Token(u32, Rc<Cell<i64>>);
+
+thread_local! {
+    /// The count of the tokens that come out of the VM.
+    static TOKENS: Rc<Cell<i64>> = Rc::default();
+}
+
+impl Token {
+    fn new(number: u32) -> Self {
+        let count = TOKENS.with(Rc::clone);
+        count.set(count.get() + 1);
+        Self(number, count)
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        self.1.set(self.1.get() - 1);
+    }
+}
+
+impl mlua::IntoLua for Token {
+    fn into_lua(self, lua: &mlua::Lua) -> mlua::Result<mlua::Value> {
+        self.0.into_lua(lua)
+    }
+}
+
+impl mlua::FromLua for Token {
+    fn from_lua(value: mlua::Value, lua: &mlua::Lua) -> mlua::Result<Self> {
+        u32::from_lua(value, lua).map(Self::new)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("thrown")]
+struct Thrown;
+
+/// What Rust bodies see of the program.
+struct Stage {
+    scheduler: Scheduler,
+    tasklets: Vec<Tasklet>,
+    channels: Vec<Channel<Token>>,
+    run: RefCell<Run>,
+    start_luau: RefCell<Option<mlua::Function>>,
+    /// The languages of the bodies, one bit each, and how many were started.
+    languages: u64,
+    started: Cell<u32>,
+}
+
+impl Stage {
+    fn rust_is_next(&self) -> bool {
+        let number = self.started.replace(self.started.get() + 1);
+        self.languages >> (number % 64) & 1 == 1
+    }
+
+    fn start_rust(self: &Rc<Self>, t: usize) -> Result<(), Error> {
+        let (stage, token) = (self.clone(), Token::new(0));
+        self.tasklets[t].bind(move || {
+            let _token = token;
+            stage.body(t);
+        })?;
+        self.tasklets[t].setup()
+    }
+
+    /// As the program's `body`.
+    fn body(self: &Rc<Self>, me: usize) {
+        self.run.borrow_mut().told(me, "started", None);
+        loop {
+            self.compare();
+            let (name, a, b) = self.run.borrow_mut().asked();
+            if name == "end" {
+                return;
+            }
+            let result = self.scheduler.pcall(|| self.make(me, name, a, b));
+            let mut run = self.run.borrow_mut();
+            match result {
+                Ok(value) => run.told(me, "value", value),
+                Err(error) => run.told(me, error.kind.name(), None),
+            }
+        }
+    }
+
+    fn make(self: &Rc<Self>, me: usize, name: &str, a: f64, b: f64) -> Result<Option<u32>, Error> {
+        let index = (a as usize).wrapping_sub(1);
+        let done = |()| None;
+        match name {
+            "send" => self.channels[index].send(Token::new(b as u32)).map(done),
+            "receive" => self.channels[index].receive().map(|token| Some(token.0)),
+            "schedule" => self.scheduler.schedule().map(done),
+            "remove" => self.scheduler.schedule_remove().map(done),
+            "insert" => self.tasklets[index].insert().map(done),
+            "withdraw" => self.tasklets[index].remove().map(done),
+            "run" => self.tasklets[index].run().map(done),
+            "switch" => self.tasklets[index].switch().map(done),
+            "kill" => self.tasklets[index].kill().map(done),
+            "kill_later" => self.tasklets[index].kill_pending().map(done),
+            "throw_later" => self.tasklets[index].throw_pending(Error::raised(Thrown)).map(done),
+            "start" if self.tasklets[index].alive() => self.tasklets[index].setup().map(done),
+            "start" if self.rust_is_next() => self.start_rust(index).map(done),
+            "start" => {
+                let start = self.start_luau.borrow().clone().expect("the program has given it");
+                self.scheduler.call(&start, a).map(done)
+            }
+            "preference" => {
+                self.channels[index].set_preference(b as i8);
+                Ok(None)
+            }
+            "all" => {
+                self.channels[index].set_schedule_all(b == 1.0);
+                Ok(None)
+            }
+            "close" => {
+                self.channels[index].close();
+                Ok(None)
+            }
+            "open" => {
+                self.channels[index].open();
+                Ok(None)
+            }
+            _ => {
+                self.tasklets[me].set_block_trap(b == 1.0);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Every tasklet is where the model has it, in its place there, and nowhere else; balances are the
+    /// waiters.
+    fn compare(&self) {
+        let number = |tasklet: &Tasklet| self.tasklets.iter().position(|t| t == tasklet);
+        let mut run = self.run.borrow_mut();
+        for (who, tasklet) in self.tasklets.iter().enumerate() {
+            let at = match run.model.actors[who].at {
+                At::Dead => (false, false, false, false),
+                At::Paused => (true, true, false, false),
+                At::Queue => (true, false, true, false),
+                At::Channel(..) => (true, false, true, true),
+            };
+            let got = (tasklet.alive(), tasklet.paused(), tasklet.scheduled(), tasklet.blocked());
+            run.check(got == at, |_| format!("{who} is {got:?}, the model says {at:?}"));
+        }
+        for (c, channel) in self.channels.iter().enumerate() {
+            let line = &run.model.lines[c];
+            let waiting: Vec<Option<usize>> = line.waiting.iter().map(|&who| Some(who)).collect();
+            let balance = if line.senders { waiting.len() as i64 } else { -(waiting.len() as i64) };
+            let got: Vec<Option<usize>> =
+                std::iter::successors(channel.queue(), Tasklet::next).take(9).map(|t| number(&t)).collect();
+            run.check(got == waiting && channel.balance() == balance, |_| {
+                format!("{got:?} wait at {c}, {}; the model says {waiting:?}", channel.balance())
+            });
+        }
+        let first = self.scheduler.current();
+        let mut got = vec![number(&first)];
+        let others = std::iter::successors(first.next(), Tasklet::next).take_while(|t| *t != first).take(9);
+        got.extend(others.map(|t| number(&t)));
+        let queue: Vec<Option<usize>> = run.model.queue.iter().map(|&who| Some(who)).collect();
+        run.check(got == queue, |_| format!("the queue is {got:?}, the model says {queue:?}"));
+    }
+}
 
 /// One run: the model goes along with what the scripts do.
 struct Run {
@@ -378,7 +535,6 @@ struct Run {
     made: usize,
     /// What each tasklet has received, so that no value comes twice.
     received: Vec<u32>,
-    state: Option<mlua::Function>,
     fault: Option<String>,
     /// The outcome that the model expects from the one that runs.
     expected: Option<Outcome>,
@@ -419,6 +575,7 @@ impl Run {
         let expected = self.expected.take();
         let got = match what {
             "value" => Outcome::Value(value),
+            "raised" => Outcome::Error("thrown"),
             kind => Outcome::Error(
                 ["exit", "thrown", "dead", "blocked", "current", "alive", "block_trap", "closed"]
                     .into_iter()
@@ -435,9 +592,8 @@ impl Run {
         }
     }
 
-    /// The next move of `who`: its name and arguments.
-    fn asked(&mut self, who: usize) -> (&'static str, f64, f64) {
-        self.compare();
+    /// The next move of the one that runs: its name and arguments.
+    fn asked(&mut self) -> (&'static str, f64, f64) {
         let Some(&mv) = self.moves.get(self.made) else {
             // The program is over: everybody ends at its next move.
             self.model.make(Move::End);
@@ -445,7 +601,6 @@ impl Run {
             return ("end", 0.0, 0.0);
         };
         self.made += 1;
-        let _ = who;
         let first = |n: usize| (n + 1) as f64;
         let call = match mv {
             Move::Send(c) => ("send", first(c), f64::from(self.model.sent + 1)),
@@ -473,57 +628,45 @@ impl Run {
         }
         call
     }
-
-    /// Every tasklet is where the model has it, and nowhere else; balances are the waiters.
-    fn compare(&mut self) {
-        let Some(state) = &self.state else { return };
-        let got: String = state.call(()).unwrap_or_else(|error| error.to_string());
-        let mut expected: Vec<String> = self
-            .model
-            .actors
-            .iter()
-            .map(|actor| {
-                match actor.at {
-                    At::Dead => "dead",
-                    At::Paused => "paused",
-                    At::Queue => "queue",
-                    At::Channel(..) => "channel",
-                }
-                .into()
-            })
-            .collect();
-        expected.extend(self.model.lines.iter().map(|line| {
-            let n = line.waiting.len() as i64;
-            (if line.senders { n } else { -n }).to_string()
-        }));
-        let expected = expected.join(" ");
-        self.check(got == expected, |_| format!("state {got:?}, the model says {expected:?}"));
-    }
 }
 
-fn play(moves: Vec<Move>) -> Result<(), String> {
+fn play(moves: Vec<Move>, languages: u64) -> Result<(), String> {
+    TOKENS.with(|count| count.set(0));
+    let vm = script::vm();
+    let result = play_in(&vm, moves, languages);
+    drop(vm);
+    let left = TOKENS.with(|count| count.get());
+    if result.is_ok() && left != 0 {
+        return Err(format!("{left} values are left when all is gone"));
+    }
+    result
+}
+
+fn play_in(vm: &Rc<Vm>, moves: Vec<Move>, languages: u64) -> Result<(), String> {
     let mut model = Model::new();
     for who in 0..3 {
         model.start(who);
     }
-    let run = Rc::new(RefCell::new(Run {
-        model,
-        moves,
-        made: 0,
-        received: Vec::new(),
-        state: None,
-        fault: None,
-        expected: None,
-        running: None,
-    }));
-    let vm = script::vm();
-    let functions = words(&vm, &run);
-    let f = script::load(&vm, PROGRAM);
-    vm.spawn(&f, functions, Default::default()).map_err(|error| error.to_string())?;
+    let run = Run { model, moves, made: 0, received: Vec::new(), fault: None, expected: None, running: None };
+    let scheduler = vm.scheduler();
+    let stage = Rc::new(Stage {
+        tasklets: (0..TASKLETS).map(|_| scheduler.unbound_tasklet()).collect(),
+        channels: (0..CHANNELS).map(|_| scheduler.channel()).collect(),
+        scheduler,
+        run: RefCell::new(run),
+        start_luau: RefCell::default(),
+        languages,
+        started: Cell::new(0),
+    });
+    let program: mlua::Table =
+        script::load(vm, PROGRAM).call(words(vm, &stage)).map_err(|error| error.to_string())?;
+    *stage.start_luau.borrow_mut() = Some(program.get("start_luau").expect("a function"));
+    let main: mlua::Function = program.get("main").expect("a function");
+    vm.spawn(&main, (), Default::default()).map_err(|error| error.to_string())?;
     let mut slices = 0;
     vm.run_ready(|| {
         slices += 1;
-        slices < 2000 && run.borrow().fault.is_none()
+        slices < 2000 && stage.run.borrow().fault.is_none()
     });
     for ended in vm.take_ended() {
         // An error thrown at a tasklet that never ran is its failure.
@@ -531,10 +674,10 @@ fn play(moves: Vec<Move>) -> Result<(), String> {
             return Err(format!("{}: {}", failure.name, failure.message));
         }
     }
-    if let Some(fault) = run.borrow_mut().fault.take() {
+    let mut run = stage.run.borrow_mut();
+    if let Some(fault) = run.fault.take() {
         return Err(fault);
     }
-    let run = run.borrow();
     if !run.model.queue.is_empty() && slices < 2000 {
         return Err(format!("the scheduler is idle, the model has {:?}", run.model.queue));
     }
@@ -547,40 +690,76 @@ fn play(moves: Vec<Move>) -> Result<(), String> {
     Ok(())
 }
 
-/// The functions `ask`, `tell` and `state` of the program.
-fn words(vm: &Vm, run: &Rc<RefCell<Run>>) -> mlua::MultiValue {
+/// What the program gets.
+fn words(vm: &Rc<Vm>, stage: &Rc<Stage>) -> mlua::MultiValue {
     let number = |n: f64| n as usize - 1;
-    let (asked, told, set) = (run.clone(), run.clone(), run.clone());
+    // The stage holds a function of the VM, so the VM's functions must not keep the stage.
+    let with = || {
+        let stage = Rc::downgrade(stage);
+        move || stage.upgrade().ok_or_else(|| Error::new(ErrorKind::Gone, "the stage is gone"))
+    };
+    let stage_of = with();
     let ask = vm.function(c"ask", move |call| {
-        let who = number(call.number(1, "who")?);
-        let (name, a, b) = asked.borrow_mut().asked(who);
+        let stage = stage_of()?;
+        stage.compare();
+        let (name, a, b) = stage.run.borrow_mut().asked();
         call.push(name)?;
         call.push(a)?;
         call.push(b)?;
         Ok(Reply::Pushed(3))
     });
+    let stage_of = with();
     let tell = vm.function(c"tell", move |call| {
         let who = number(call.number(1, "who")?);
         let value = call.number(3, "value")?;
         let what = call.text(2, "what")?;
-        told.borrow_mut().told(who, &what, (value >= 0.0).then_some(value as u32));
+        stage_of()?.run.borrow_mut().told(who, &what, (value >= 0.0).then_some(value as u32));
         Ok(Reply::Nothing)
     });
-    let state = vm.function(c"state", move |call| {
-        set.borrow_mut().state = Some(call.get(1)?);
+    let stage_of = with();
+    let rust_is_next = vm.function(c"rust_is_next", move |_| Ok(Reply::Boolean(stage_of()?.rust_is_next())));
+    let stage_of = with();
+    let start_rust = vm.function(c"start_rust", move |call| {
+        stage_of()?.start_rust(number(call.number(1, "who")?))?;
         Ok(Reply::Nothing)
     });
-    let functions = [ask, tell, state].map(|f| mlua::Value::Function(f.expect("a function can be made")));
-    mlua::MultiValue::from_iter(functions)
+    let mut words: Vec<mlua::Value> = [ask, tell, rust_is_next, start_rust]
+        .map(|f| mlua::Value::Function(f.expect("a function can be made")))
+        .into();
+    let lua = vm.lua();
+    let tasklets = lua.create_sequence_from(stage.tasklets.iter().cloned()).expect("a table can be made");
+    let channels = lua.create_sequence_from(stage.channels.iter().cloned()).expect("a table can be made");
+    words.extend([mlua::Value::Table(tasklets), mlua::Value::Table(channels)]);
+    mlua::MultiValue::from_iter(words)
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, max_shrink_iters: 4000, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn the_scheduler_does_what_a_simple_model_does(moves in moves()) {
-        if let Err(fault) = play(moves) {
-            return Err(TestCaseError::fail(fault));
-        }
+/// Runs random programs whose bodies are in the languages that the bits say.
+fn check(cases: u32, languages: impl Strategy<Value = u64>) {
+    let config = ProptestConfig {
+        cases,
+        max_shrink_iters: 4000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let mut runner = proptest::test_runner::TestRunner::new(config);
+    let outcome = runner
+        .run(&(moves(), languages), |(moves, languages)| play(moves, languages).map_err(TestCaseError::fail));
+    if let Err(error) = outcome {
+        panic!("{error}");
     }
+}
+
+#[test]
+fn the_scheduler_does_what_a_simple_model_does() {
+    check(2000, Just(0));
+}
+
+#[test]
+fn it_does_so_with_bodies_in_rust() {
+    check(2000, Just(u64::MAX));
+}
+
+#[test]
+fn it_does_so_with_bodies_in_both_languages() {
+    check(2000, any::<u64>());
 }

@@ -85,6 +85,11 @@ pub(crate) struct Machine {
     /// The Rust frame that runs; null while the loop's own stack is in use.
     pub(crate) native: Cell<*mut Native>,
     pub(crate) stacks: StackSlab,
+    /// Stacks in use, and how many may be.
+    pub(crate) stacks_used: Cell<usize>,
+    pub(crate) stack_limit: Cell<usize>,
+    /// Where on its stack the outermost of the calls of scripts is that Rust makes without waiting; 0: none.
+    pub(crate) outermost_call: Cell<usize>,
     /// A Rust function has suspended its caller to have a function of a script called: the tasklet goes on.
     pub(crate) goes_on: Cell<bool>,
     /// Marks errors of Rust code inside of error values.
@@ -183,6 +188,9 @@ impl Machine {
                 host,
                 native: Cell::new(std::ptr::null_mut()),
                 stacks: StackSlab::default(),
+                stacks_used: Cell::new(0),
+                stack_limit: Cell::new(usize::MAX),
+                outermost_call: Cell::new(0),
                 goes_on: Cell::new(false),
                 source_tag: FIRST_TAG + 2,
                 constants: Constants {

@@ -527,7 +527,7 @@ impl Machine {
             let native = std::mem::replace(&mut tasklet.native, std::ptr::null_mut());
             // SAFETY: the frame has ended, or never began: nobody takes the function from a tasklet with a
             // Rust frame that is suspended.
-            unsafe { Native::free(native) };
+            unsafe { self.free_frame(native) };
         }
         let tasklet = &mut self.scheduler().tasklets[id];
         if let Some(details) = &mut tasklet.details {

@@ -22,11 +22,20 @@ pub struct VmConfig {
     /// Counts [ticks](Vm::ticks), even if slices are not limited by them. It costs some percent of speed.
     /// Default: no.
     pub count_ticks: bool,
+    /// The most Rust stacks at a time: one for each tasklet whose body is Rust, and for each call of a Rust
+    /// function that may wait. A further one is an error of kind `memory`. Each takes two pages of memory
+    /// or more. Default: 262 144.
+    pub stack_limit: usize,
 }
 
 impl Default for VmConfig {
     fn default() -> Self {
-        Self { memory_limit: 512 << 20, slice: SliceLimit::default(), count_ticks: false }
+        Self {
+            memory_limit: 512 << 20,
+            slice: SliceLimit::default(),
+            count_ticks: false,
+            stack_limit: 1 << 18,
+        }
     }
 }
 
@@ -67,6 +76,7 @@ impl Vm {
         }
         installed?;
         let machine = machine.ok_or_else(|| Error::wrong_type("the VM could not be set up"))?;
+        machine.stack_limit.set(config.stack_limit);
         lua.set_app_data(machine.clone());
         // What the machine refers to doesn't move any more from here on.
         let vm = Rc::new(Self { modules: RefCell::default(), lua, machine });

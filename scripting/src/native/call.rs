@@ -6,6 +6,7 @@ use crate::luau::ffi::*;
 use crate::luau::{Machine, Vm};
 use crate::scheduler::{Error, ErrorKind, Frame};
 use mlua::{FromLuaMulti, Function, IntoLuaMulti, MultiValue};
+use std::cell::Cell;
 use std::ffi::{CStr, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -31,16 +32,12 @@ impl BlockingFunction {
             // SAFETY: the arguments are the whole stack.
             let arguments = unsafe { vm.take_all(L)? };
             let arguments = A::from_lua_multi(arguments, vm.lua())?;
-            let slot = machine.stacks.take().map_err(|error| {
-                let text = format!("the system has no room for another stack: {error}");
-                Error::new(ErrorKind::Memory, text)
-            })?;
             let (f, scheduler) = (f.clone(), vm.scheduler());
-            Ok(Native::new(slot, move || {
+            machine.new_frame("a Rust function that may wait", move || {
                 let results = f(&scheduler, arguments)?;
                 let vm = scheduler.vm()?;
                 Ok(scheduler.machine.on_main_stack(|| results.into_lua_multi(vm.lua()))?)
-            }))
+            })
         };
         Self { machine, begin: Box::new(begin) }
     }
@@ -120,6 +117,13 @@ unsafe extern "C" fn drop_function(_: *mut lua_State, data: *mut c_void) {
     unsafe { data.cast::<BlockingFunction>().drop_in_place() }
 }
 
+/// Frames of one tasklet, of scripts and of Rust: as many calls as the VM lets C functions nest, and each
+/// of them by a script.
+const MOST_FRAMES: usize = 400;
+
+/// How much of a stack calls that can't wait may take, beside what the innermost one takes.
+const MOST_NESTED_BYTES: usize = 128 << 10;
+
 /// What the C function does that has called Rust.
 enum Ending {
     Results(c_int),
@@ -155,11 +159,14 @@ impl Machine {
 
     /// Runs the function until it waits or is through.
     unsafe fn begin_blocking(&self, L: *mut lua_State, function: &BlockingFunction) -> Ending {
+        let me = self.running.get();
+        if self.scheduler().tasklets.get(me).is_some_and(|tasklet| tasklet.outer().len() >= MOST_FRAMES) {
+            return Ending::Raise(Self::too_deep());
+        }
         let native = match (function.begin)(L) {
             Ok(native) => native,
             Err(error) => return Ending::Raise(error),
         };
-        let me = self.running.get();
         // SAFETY: `L` is the state of the running call; the frame is new.
         unsafe {
             (*native).bound = self.scheduler().in_callback
@@ -191,7 +198,7 @@ impl Machine {
         // SAFETY: the caller's.
         unsafe {
             let outcome = std::mem::replace(&mut (*native).outcome, Ok(MultiValue::new()));
-            Native::free(native);
+            self.free_frame(native);
             let results = outcome?;
             let vm = self.vm().ok_or_else(Self::gone)?;
             let n = results.len() as c_int;
@@ -243,7 +250,7 @@ impl Scheduler {
                     callee = (*frame).call.take().unwrap_or(callee);
                 }
                 _ => {
-                    callee.status = machine.on_main_stack(|| lua_pcall(thread, arguments, LUA_MULTRET, 0));
+                    callee.status = machine.on_main_stack(|| machine.call_here(thread, arguments))?;
                 }
             }
             if callee.status == LUA_OK {
@@ -263,6 +270,35 @@ impl Scheduler {
                 _ => Err(error),
             }
         }
+    }
+}
+
+impl Machine {
+    /// Calls the function on `thread` on the stack that is in use now. An error if such calls are nested
+    /// so deep that the stack might not suffice: each of them may use as much as the VM allows.
+    unsafe fn call_here(&self, thread: *mut lua_State, arguments: c_int) -> Result<c_int, Error> {
+        struct Restore<'a>(&'a Cell<usize>, usize);
+        impl Drop for Restore<'_> {
+            fn drop(&mut self) {
+                self.0.set(self.1);
+            }
+        }
+        let mark = 0u8;
+        let here = std::hint::black_box(&raw const mark) as usize;
+        let outermost = self.outermost_call.get();
+        if outermost == 0 {
+            self.outermost_call.set(here);
+        } else if outermost.wrapping_sub(here) > MOST_NESTED_BYTES {
+            return Err(Self::too_deep());
+        }
+        let _restore = Restore(&self.outermost_call, outermost);
+        // SAFETY: the caller's.
+        Ok(unsafe { lua_pcall(thread, arguments, LUA_MULTRET, 0) })
+    }
+
+    fn too_deep() -> Error {
+        let text = "stack overflow: scripts and Rust functions call each other too deep";
+        Error::new(ErrorKind::Memory, text)
     }
 }
 

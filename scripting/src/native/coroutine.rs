@@ -142,6 +142,38 @@ pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
 }
 
 impl Machine {
+    /// A frame that will run `f`, on a stack of its own.
+    pub(super) fn new_frame(
+        &self,
+        what: &str,
+        f: impl FnOnce() -> Result<mlua::MultiValue, Error> + 'static,
+    ) -> Result<*mut Native, Error> {
+        let (used, limit) = (self.stacks_used.get(), self.stack_limit.get());
+        if used >= limit {
+            let text =
+                format!("{what}: {used} Rust stacks are in use, all that VmConfig::stack_limit allows");
+            return Err(Error::new(ErrorKind::Memory, text));
+        }
+        let stack = self.stacks.take().map_err(|error| {
+            Error::new(
+                ErrorKind::Memory,
+                format!("{what}: the system has no room for another stack: {error}"),
+            )
+        })?;
+        self.stacks_used.set(used + 1);
+        Ok(Native::new(stack, f))
+    }
+
+    /// Frees a frame of [`new_frame`](Self::new_frame); destructors on its stack run if it has not ended.
+    ///
+    /// # Safety
+    /// As [`Native::free`].
+    pub(crate) unsafe fn free_frame(&self, native: *mut Native) {
+        self.stacks_used.set(self.stacks_used.get() - 1);
+        // SAFETY: the caller's.
+        unsafe { Native::free(native) };
+    }
+
     /// Lets a Rust frame run until it waits or ends.
     ///
     /// # Safety

@@ -47,7 +47,8 @@ impl Scheduler {
     /// `f` may return nothing, or a `Result<(), Error>` whose error ends the tasklet as an uncaught one.
     ///
     /// # Errors
-    /// Of kind `memory` when the system has no room for a stack.
+    /// Of kind `memory` when there is no room for another stack, or as many as
+    /// [`VmConfig::stack_limit`](crate::VmConfig::stack_limit) allows.
     pub fn tasklet<R: IntoOutcome>(&self, f: impl FnOnce() -> R + 'static) -> Result<Tasklet, Error> {
         let tasklet = self.unbound_tasklet();
         tasklet.bind(f)?;
@@ -173,7 +174,10 @@ impl Scheduler {
             // Errors of tasklets come to whoever runs them, also where a host usually takes them.
             let host_takes_errors = machine.host_takes_errors.replace(false);
             let result = match machine.scheduler().enter_run(limit) {
-                Ok(Turn::Keep) => Ok(()),
+                Ok(Turn::Keep) => {
+                    machine.tidy();
+                    Ok(())
+                }
                 Ok(Turn::Switch) => {
                     if machine.scheduler().limit().is_some() {
                         machine.arm_ticks();

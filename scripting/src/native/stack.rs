@@ -3,7 +3,7 @@
 //! On Linux the lowest page of each slot is a guard that faults on overflow. Where the kernel has
 //! `MADV_GUARD_INSTALL` (6.13) guards cost no mapping each, so that a process can have a million
 //! stacks under the default limit of 65 530 mappings; else they are made with `mprotect`, which splits
-//! the mapping, and about 32 000 stacks fit. On other systems each stack is one of corosensei's.
+//! the mapping, and about 32 000 stacks fit under that limit. On other systems each stack is one of corosensei's.
 //!
 //! ```text
 //!  limit                                          base
@@ -20,11 +20,15 @@ pub(crate) use linux::{Slot, StackSlab};
 pub(crate) use other::{Slot, StackSlab};
 
 /// Bytes of address space for a stack, its guard included. Only what was touched takes memory.
-pub(crate) const SLOT: usize = 256 << 10;
+///
+/// Rust code may call scripts directly, with mlua's own functions, and a script may then nest as many
+/// calls of C functions as the VM allows (200): that takes up to half of this.
+pub(crate) const SLOT: usize = 1 << 20;
 
 #[cfg(target_os = "linux")]
 mod linux {
     use super::SLOT;
+    use corosensei::stack::valgrind::ValgrindStackRegistration;
     use corosensei::stack::{Stack, StackPointer};
     use std::cell::RefCell;
     use std::io;
@@ -55,6 +59,19 @@ mod linux {
         free: Vec<StackPointer>,
         /// How many at the end of `free` have pages.
         warm: usize,
+        guards: Guards,
+        /// Tells Valgrind, if the process runs in it, that these are stacks.
+        known_to_valgrind: Vec<ValgrindStackRegistration>,
+    }
+
+    /// How a page is made to fault.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub(crate) enum Guards {
+        /// By advice, which needs no mapping of its own.
+        #[default]
+        Advice,
+        /// By protection, where the kernel doesn't know the advice.
+        Protection,
     }
 
     /// Address space for `slots` stacks.
@@ -107,18 +124,23 @@ mod linux {
         usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
     }
 
-    /// Makes the lowest page of a slot fault on every access.
-    fn guard(limit: *mut u8) -> io::Result<()> {
-        let page = page();
-        // SAFETY: the page is part of a slot that was never given out.
-        unsafe {
-            if libc::madvise(limit.cast(), page, MADV_GUARD_INSTALL) == 0
-                || libc::mprotect(limit.cast(), page, libc::PROT_NONE) == 0
-            {
+    impl Guards {
+        /// Makes the lowest page of a slot fault on every access.
+        fn install(&mut self, limit: *mut u8) -> io::Result<()> {
+            let page = page();
+            if *self == Self::Advice {
+                // SAFETY: the page is part of a slot that was never given out.
+                if unsafe { libc::madvise(limit.cast(), page, MADV_GUARD_INSTALL) } == 0 {
+                    return Ok(());
+                }
+                *self = Self::Protection;
+            }
+            // SAFETY: as above.
+            if unsafe { libc::mprotect(limit.cast(), page, libc::PROT_NONE) } == 0 {
                 return Ok(());
             }
+            Err(io::Error::last_os_error())
         }
-        Err(io::Error::last_os_error())
     }
 
     impl StackSlab {
@@ -133,6 +155,18 @@ mod linux {
                 None => slab.fresh()?,
             };
             Ok(Slot { base, slab: self.clone() })
+        }
+
+        /// A slab whose guards are made in this way.
+        #[cfg(test)]
+        pub fn with(guards: Guards) -> Self {
+            Self(Rc::new(RefCell::new(Slab { guards, ..Slab::default() })))
+        }
+
+        /// How guards are made.
+        #[cfg(test)]
+        pub fn guards(&self) -> Guards {
+            self.0.borrow().guards
         }
 
         /// How many stacks there are, and how many of them are free.
@@ -157,8 +191,9 @@ mod linux {
                 return Err(io::Error::from(io::ErrorKind::OutOfMemory));
             };
             let limit = mapping.slot(self.used);
-            guard(limit)?;
+            self.guards.install(limit)?;
             self.used += 1;
+            self.known_to_valgrind.push(ValgrindStackRegistration::new(limit, SLOT));
             StackPointer::new(limit as usize + SLOT)
                 .ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))
         }
@@ -275,6 +310,41 @@ mod tests {
         coroutines.truncate(100);
         for (number, coroutine) in coroutines.iter_mut().enumerate() {
             assert_eq!(coroutine.resume(()).as_yield(), Some(number));
+        }
+    }
+
+    /// Goes on until the stack is full.
+    #[inline(never)]
+    fn fill(depth: usize) -> usize {
+        let page = std::hint::black_box([depth; 512]);
+        if page[0] == usize::MAX { 0 } else { fill(depth + 1) + page[depth % 512] }
+    }
+
+    #[test]
+    fn a_stack_that_overflows_faults_at_its_guard() {
+        const CHILD: &str = "BLUETICK_OVERFLOWS";
+        let ways = [linux::Guards::Advice, linux::Guards::Protection];
+        if let Ok(way) = std::env::var(CHILD) {
+            let slab = StackSlab::with(ways[way.parse::<usize>().unwrap()]);
+            // The neighbours below would be written to without a guard, and the process would live.
+            let slots: Vec<Slot> = (0..40).map(|_| slab.take().unwrap()).collect();
+            if way == "1" {
+                assert_eq!(slab.guards(), ways[1]);
+            }
+            let mut coroutine: Coroutine<(), (), usize, Slot> =
+                Coroutine::with_stack(slots.into_iter().last().unwrap(), |_, ()| fill(0));
+            coroutine.resume(());
+            std::process::exit(0);
+        }
+        for way in ["0", "1"] {
+            let child = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "native::stack::tests::a_stack_that_overflows_faults_at_its_guard"])
+                .args(["--test-threads=1", "--nocapture"])
+                .env(CHILD, way)
+                .output()
+                .unwrap();
+            use std::os::unix::process::ExitStatusExt;
+            assert_eq!(child.status.signal(), Some(libc::SIGSEGV), "{child:?}");
         }
     }
 }

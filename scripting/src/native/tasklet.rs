@@ -1,7 +1,7 @@
 //! Tasklets in Rust.
 
 use super::carrier::{Exchange, Of};
-use super::coroutine::{Native, Step};
+use super::coroutine::Step;
 use crate::luau::ffi::*;
 use crate::luau::{Dropped, Machine};
 use crate::scheduler::{Error, ErrorKind, Life, Place, Slot, TaskletId, Turn, number};
@@ -67,13 +67,16 @@ impl Tasklet {
     ///
     /// # Errors
     /// Of kind `current`, `blocked` or `alive` for a tasklet that is in use, or paused with Rust frames on
-    /// its stack; of kind `memory` when the system has no room for a stack.
+    /// its stack; of kind `memory` when there is no room for another stack. Nothing is changed then.
     pub fn bind<R: IntoOutcome>(&self, f: impl FnOnce() -> R + 'static) -> Result<(), Error> {
-        self.unbind()?;
-        let slot = self.machine.stacks.take().map_err(|error| {
-            Error::new(ErrorKind::Memory, format!("bind: the system has no room for another stack: {error}"))
-        })?;
-        let native = Native::new(slot, move || f().into_outcome().map(|()| mlua::MultiValue::new()));
+        self.may_unbind()?;
+        let body = move || f().into_outcome().map(|()| mlua::MultiValue::new());
+        let native = self.machine.new_frame("bind", body)?;
+        if let Err(error) = self.machine.unbind_from_rust(self.id) {
+            // SAFETY: the frame is new, and nobody knows it.
+            unsafe { self.machine.free_frame(native) };
+            return Err(error);
+        }
         let tasklet = &mut self.machine.scheduler().tasklets[self.id];
         tasklet.native = native;
         tasklet.life = Life::Bound;
@@ -96,6 +99,11 @@ impl Tasklet {
     /// # Errors
     /// As [`bind`](Self::bind).
     pub fn unbind(&self) -> Result<(), Error> {
+        self.may_unbind()?;
+        self.machine.unbind_from_rust(self.id)
+    }
+
+    fn may_unbind(&self) -> Result<(), Error> {
         let scheduler = self.machine.scheduler();
         let tasklet = &scheduler.tasklets[self.id];
         let kind = if self.id == self.machine.running.get() {
@@ -113,7 +121,7 @@ impl Tasklet {
         };
         match kind {
             Some(kind) => Err(self.refusal(kind, "bind")),
-            None => self.machine.unbind_from_rust(self.id),
+            None => Ok(()),
         }
     }
 
