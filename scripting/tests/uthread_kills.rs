@@ -2,11 +2,10 @@
 //! counts and queues is right afterwards.
 
 mod script;
-use bluetick_scripting::{OwnerId, Reply, Tasklet, Vm, VmConfig, Wait};
+use bluetick_scripting::{OwnerId, Tasklet, VmConfig};
 use mlua::Function;
+use script::clock::Clock;
 use script::{load, vm_with};
-use std::cell::RefCell;
-use std::rc::Rc;
 
 /// Each program has a function that starts it, and one that says that all is well after it, which may
 /// itself wait. Tasklets that may be killed call `enter`.
@@ -341,51 +340,6 @@ const FRAME: &str = "
         function() check() note('well') end,
         function(t) t:kill() end
 ";
-
-/// A clock of frames of a quarter of a second.
-#[derive(Clone, Default)]
-struct Clock(Rc<RefCell<Time>>);
-
-#[derive(Default)]
-struct Time {
-    now: f64,
-    sleepers: Vec<(f64, Wait)>,
-}
-
-impl Clock {
-    fn install(&self, vm: &Vm) {
-        let sleep = |name, seconds: Option<f64>| {
-            let clock = self.clone();
-            vm.function(name, move |call| {
-                let seconds = seconds.map_or_else(|| call.number(1, "sleep: seconds"), Ok)?;
-                let wait = call.park("sleep")?;
-                let mut time = clock.0.borrow_mut();
-                let due = time.now + seconds;
-                time.sleepers.push((due, wait));
-                Ok(Reply::Parked(wait))
-            })
-            .expect("a function can be made")
-        };
-        let functions = vec![("sleep", sleep(c"sleep", None)), ("yield", sleep(c"yield", Some(0.0)))];
-        vm.library("synchro", functions).expect("globals can be set");
-    }
-
-    /// A frame passes: whoever is due is runnable.
-    fn tick(&self, vm: &Vm) {
-        let mut due = {
-            let mut time = self.0.borrow_mut();
-            time.now += 0.25;
-            let now = time.now;
-            let (due, rest) = time.sleepers.drain(..).partition::<Vec<_>, _>(|sleeper| sleeper.0 <= now);
-            time.sleepers = rest;
-            due
-        };
-        due.sort_by(|a, b| a.0.total_cmp(&b.0));
-        for (_, wait) in due {
-            vm.wake(wait.tasklet, wait.parking);
-        }
-    }
-}
 
 /// Frames after which every program has ended.
 const FRAMES: usize = 30;

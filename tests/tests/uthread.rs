@@ -342,3 +342,36 @@ fn an_entity_that_leaves_takes_its_helpers_along() {
     assert_eq!(game.printed(), "other");
     assert_eq!(game.frame().sleeping, 0);
 }
+
+#[test]
+fn the_examples_of_the_chapter_do_what_they_say() {
+    let chapter = include_str!("../../scripting/src/luau/lib/README.md");
+    let examples: Vec<_> = chapter
+        .split("```luau\n")
+        .skip(1)
+        .map(|rest| rest.split_once("```").expect("the example ends").0)
+        .collect();
+    assert!(examples.len() >= 9, "{}", examples.len());
+    for example in examples {
+        let mut game = Game::new([("example", script(&format!("\n{example}\nprint('over')")))]);
+        game.spawn("example");
+        let mut said = String::new();
+        for _ in 0..60 {
+            let report = game.frame();
+            assert!(report.failures.is_empty(), "{}\n{example}", report.failures[0]);
+            said += &game.printed();
+        }
+        assert_eq!(said, "over", "{example}");
+    }
+}
+
+#[test]
+fn the_chapter_speaks_of_everything_there_is() {
+    let chapter = include_str!("../../scripting/src/luau/lib/README.md");
+    let game = Game::new([] as [(&str, &str); 0]);
+    let uthread: mlua::Table = game.host.vm().lua().globals().get("uthread").unwrap();
+    for pair in uthread.pairs::<String, mlua::Value>() {
+        let (name, _) = pair.unwrap();
+        assert!(chapter.contains(&format!("`uthread.{name}(")), "{name}");
+    }
+}
