@@ -92,7 +92,7 @@ pub use luau::{
     Call, Ended, Failure, Kept, Listening, Loader, ModuleError, ModuleFault, ModuleText, Overrun,
     OverrunPolicy, Reply, SchedulerStats, SliceLimit, Vm, VmConfig, Wait, excerpt,
 };
-pub use native::{Channel, IntoOutcome, Iter, RunLimit, Scheduler, Tasklet};
+pub use native::{Channel, IntoOutcome, Iter, RunLimit, Scheduler, Tasklet, uthread};
 pub use reload::{Difference, ReloadReport, ReloadedModule};
 pub use scheduler::{ChannelId, Error, ErrorKind, Overflow, OwnerId, TaskletId};
 

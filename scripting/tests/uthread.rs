@@ -2,7 +2,7 @@
 //! whole-system tests.
 
 mod script;
-use bluetick_scripting::{Reply, Vm, VmConfig, Wait};
+use bluetick_scripting::{Reply, SliceLimit, Vm, VmConfig, Wait};
 use script::{failure, frame, notes, run_in, spawn, vm, vm_with};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -1353,6 +1353,40 @@ fn nobody_is_interrupted_between_two_lines_of_the_library() {
             eq(tostring(lock), "reentrant lock (free, 0 waiting)")
         end
     "##);
+}
+
+#[test]
+fn whoever_is_killed_where_its_slice_was_used_up_leaves_the_locks_right() {
+    let mut interrupted = 0;
+    for ticks in 1..80 {
+        let slice = SliceLimit::ticks(ticks);
+        let vm = vm_with(VmConfig { slice, ..VmConfig::default() }, |_| ());
+        let state = script::load(
+            &vm,
+            "local s, lock, c = uthread.Semaphore(1), uthread.RLock(), uthread.Condition(uthread.Lock())
+             return function()
+                 for _ = 1, 5 do
+                     s:with(function() lock:with(function() c:with(function() for _ = 1, 3 do end c:notify() end) end) end)
+                 end
+             end, function() return `{s} {lock} {c}` end",
+        );
+        let (work, tell): (mlua::Function, mlua::Function) = state.call(()).expect("both functions");
+        let worker = vm.spawn(&work, (), Default::default()).expect("a tasklet");
+        vm.run_ready(|| true);
+        if vm.overruns() > 0 {
+            interrupted += 1;
+            vm.kill(worker).expect("it does not run");
+            vm.run_ready(|| true);
+        }
+        let told: String = tell.call(()).expect("a text");
+        assert_eq!(
+            told,
+            "semaphore (1 free, 0 waiting) reentrant lock (free, 0 waiting) \
+             condition (0 waiting; lock (free, 0 waiting))",
+            "{ticks} ticks"
+        );
+    }
+    assert!(interrupted > 40, "{interrupted}");
 }
 
 #[test]

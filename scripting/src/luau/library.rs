@@ -8,7 +8,7 @@
 use super::anchor::Anchor;
 use super::ffi::*;
 use super::machine::{Machine, protect};
-use super::run::traceback;
+use super::run::{place, traceback};
 use super::value::{describe, push_error, push_str, to_bytes};
 use crate::scheduler::{Error, ErrorKind, Flags, Origin, TaskletId};
 use std::ffi::{CStr, CString, c_char, c_int};
@@ -76,6 +76,8 @@ pub(super) unsafe fn install(L: *mut lua_State) -> Result<(), Error> {
         lua_rawgetfield(L, -1, c"uthread".as_ptr());
         lua_setreadonly(L, -1, 1);
         lua_setglobal(L, c"uthread".as_ptr());
+        let machine = Machine::of(L);
+        machine.library.set(Some(machine.anchors().keep(L, -1)));
         lua_settop(L, -3);
     }
     Ok(())
@@ -121,7 +123,11 @@ pub(super) unsafe fn runs(L: *mut lua_State) -> bool {
     }
 }
 
-unsafe fn is_library(debug: &lua_Debug) -> bool {
+/// The function is one of the library.
+///
+/// # Safety
+/// The VM has filled `debug` for a function that is alive.
+pub(super) unsafe fn is_library(debug: &lua_Debug) -> bool {
     // SAFETY: the name of a chunk ends with a zero and lives as long as the function.
     unsafe {
         !debug.source.is_null() && CStr::from_ptr(debug.source).to_bytes().starts_with(PREFIX.to_bytes())
@@ -300,18 +306,8 @@ unsafe extern "C-unwind" fn fail(L: *mut lua_State) -> c_int {
     unsafe {
         {
             let kind = to_bytes(L, 1).and_then(|kind| ErrorKind::from_name(std::str::from_utf8(kind).ok()?));
-            let mut message = to_bytes(L, 2).map(String::from_utf8_lossy).unwrap_or_default().into_owned();
-            let mut debug: lua_Debug = std::mem::zeroed();
-            for level in 1.. {
-                if lua_getinfo(L, level, c"sl".as_ptr(), &mut debug) == 0 {
-                    break;
-                }
-                if debug.currentline > 0 && !is_library(&debug) {
-                    let file = CStr::from_ptr(debug.short_src).to_string_lossy();
-                    message.insert_str(0, &format!("{file}:{}: ", debug.currentline));
-                    break;
-                }
-            }
+            let message = to_bytes(L, 2).map(String::from_utf8_lossy).unwrap_or_default();
+            let message = place(L, 1) + &message;
             push_error(L, kind.unwrap_or(ErrorKind::Type), &message);
         }
         lua_error(L)

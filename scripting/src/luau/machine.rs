@@ -111,6 +111,8 @@ pub(crate) struct Machine {
     /// Slices that are too long.
     pub(super) watch: SliceWatch,
     pub(crate) error_handler: Cell<Option<Anchor>>,
+    /// The files of the library, by name.
+    pub(crate) library: Cell<Option<Anchor>>,
     /// The library's function that is told of the ends of tasklets.
     pub(crate) on_end: Cell<Option<Anchor>>,
     pub(crate) schedule_callback: Cell<Option<Anchor>>,
@@ -215,6 +217,7 @@ impl Machine {
                 running: Cell::default(),
                 watch,
                 error_handler: Cell::default(),
+                library: Cell::default(),
                 on_end: Cell::default(),
                 schedule_callback: Cell::default(),
                 channel_callback: Cell::default(),

@@ -828,14 +828,25 @@ pub(crate) unsafe fn traceback(L: *mut lua_State) -> String {
 ///
 /// # Safety
 /// As [`traceback`].
-unsafe fn place(L: *mut lua_State, level: c_int) -> String {
-    // SAFETY: `lua_getinfo` fills `debug` if it reports the level.
+pub(super) unsafe fn place(L: *mut lua_State, level: c_int) -> String {
+    // SAFETY: `lua_getinfo` fills `debug` for each level that it reports.
     unsafe {
         let mut debug: lua_Debug = std::mem::zeroed();
-        if lua_getinfo(L, level, c"sl".as_ptr(), &mut debug) == 0 || debug.currentline <= 0 {
-            return String::new();
+        let mut in_library = false;
+        for level in level.. {
+            if lua_getinfo(L, level, c"sl".as_ptr(), &mut debug) == 0 {
+                break;
+            }
+            // What is wrong for the library is wrong where a script has called it.
+            in_library |= super::library::is_library(&debug);
+            if debug.currentline > 0 && !super::library::is_library(&debug) {
+                return format!("{}:{}: ", text(debug.short_src), debug.currentline);
+            }
+            if !in_library {
+                break;
+            }
         }
-        format!("{}:{}: ", text(debug.short_src), debug.currentline)
+        String::new()
     }
 }
 

@@ -275,7 +275,8 @@ impl Machine {
             && scheduler.switch_trap == 0
             // SAFETY: `L` is a live state.
             && unsafe { self.can_block(L) };
-        if !interruptible && verdict != Verdict::Overdue {
+        // SAFETY: as above; this is a safepoint.
+        if !interruptible && verdict != Verdict::Overdue || unsafe { super::library::runs(L) } {
             return false;
         }
         let me = self.running.get();

@@ -102,9 +102,7 @@ pub(super) unsafe fn raise_at(
     unsafe {
         {
             let message = message.into();
-            luaL_where(L, level);
-            let place = to_bytes(L, -1).map(String::from_utf8_lossy).unwrap_or_default().into_owned();
-            push_error(L, kind, &(place + &message));
+            push_error(L, kind, &(super::run::place(L, level) + &message));
         }
         lua_error(L)
     }

@@ -7,6 +7,7 @@
 //! | `stack.rs` | those stacks |
 //! | `carrier.rs` | how a value of some type gets from one end of a channel to the other |
 //! | `queue.rs` | channels that keep values |
+//! | `uthread/` | the helpers on top of channels: those of scripts, for Rust |
 //! | `call.rs` | Rust functions that scripts call and that may block; functions of scripts that Rust calls |
 //!
 //! # Frames
@@ -31,6 +32,7 @@ mod queue;
 mod scheduler;
 mod stack;
 mod tasklet;
+pub mod uthread;
 
 pub(crate) use carrier::Carrier;
 pub use channel::{Channel, Iter};

@@ -1,6 +1,8 @@
 //! Scripts in a VM of their own, and the few words that tests use in them.
 #![allow(dead_code)] // each test file uses its part
 
+pub mod clock;
+
 use bluetick_scripting::{Failure, Loader, ModuleText, Vm, VmConfig};
 use mlua::Function;
 use std::cell::RefCell;

@@ -534,7 +534,7 @@ unsafe fn throw_at(L: *mut lua_State, verb: &str, id: TaskletId, pending: bool) 
     // SAFETY: called from a C function; the error is on top of its stack.
     unsafe {
         let machine = Machine::of(L);
-        let exits = machine.is_exit(L, -1);
+        let exits = machine.is_exit(L, -1) || machine.is_token(L, -1);
         let tasklet = &machine.scheduler().tasklets[id];
         let (alive, bodiless) = (tasklet.alive(), machine.is_frameless_host(id));
         let me = machine.running.get();
