@@ -1,7 +1,7 @@
 //! What scripts may use of the world: components, resources and functions, registered by the programmer.
 
 use super::builder::{Builder, Named};
-use super::function::{Function, ScriptFunction};
+use super::function::{Call, Function, Functions as ModuleFunctions, ScriptFunction, WorldAccess, blocking};
 use super::layout::{Field, Layout, Node};
 use super::message::MessageKind;
 use super::nearest::{did_you_mean, enumerate, shorten};
@@ -456,7 +456,51 @@ impl RegistryBuilder {
         R: mlua::IntoLuaMulti + 'static,
         E: Into<Box<dyn std::error::Error>> + 'static,
     {
-        self.functions.push(ScriptFunction { name: name.to_owned(), call: Rc::new(Function::new(f)) });
+        let call = Call::Plain(Rc::new(Function::new(f)));
+        self.functions.push(ScriptFunction { module: None, name: name.to_owned(), call });
+        self
+    }
+
+    /// Makes a Rust function callable as `world:name(...)` that looks at the world without changing it.
+    pub fn view<A, R, E, F>(self, name: &str, f: F) -> Self
+    where
+        F: Fn(&World, A) -> Result<R, E> + 'static,
+        A: mlua::FromLuaMulti + 'static,
+        R: mlua::IntoLuaMulti + 'static,
+        E: Into<Box<dyn std::error::Error>> + 'static,
+    {
+        self.function(name, move |world: &mut World, arguments: A| f(world, arguments))
+    }
+
+    /// Makes a Rust function callable as `world:name(...)` that may wait: it runs on a stack of its own, and the script
+    /// that has called it waits meanwhile. It borrows the world only for moments.
+    ///
+    /// ```
+    /// # use bevy_ecs::prelude::*;
+    /// # use bluetick::{Error, ecs::{Registry, WorldAccess}};
+    /// let builder = Registry::builder().blocking("census", |world: &WorldAccess<'_>, _: ()| {
+    ///     world.scheduler().schedule()?; // others run
+    ///     world.with(|world| world.entities().len())
+    /// });
+    /// ```
+    pub fn blocking<A, R, E, F>(mut self, name: &str, f: F) -> Self
+    where
+        F: Fn(&WorldAccess<'_>, A) -> Result<R, E> + 'static,
+        A: mlua::FromLuaMulti + 'static,
+        R: mlua::IntoLuaMulti + 'static,
+        E: Into<Box<dyn std::error::Error>> + 'static,
+    {
+        self.functions.push(ScriptFunction { module: None, name: name.to_owned(), call: blocking(f) });
+        self
+    }
+
+    /// Makes a table of Rust functions a global of scripts: `name.function(...)`.
+    pub fn module(mut self, name: &str, functions: ModuleFunctions) -> Self {
+        self.functions.extend(functions.all.into_iter().map(|(function, call)| ScriptFunction {
+            module: Some(name.to_owned()),
+            name: function,
+            call,
+        }));
         self
     }
 
@@ -522,12 +566,12 @@ impl RegistryBuilder {
         }
         let mut names = std::collections::HashSet::new();
         for function in &self.functions {
-            if !names.insert(&function.name) {
+            if !names.insert(function.full_name()) {
                 let what = || "a function".to_owned();
-                let name = function.name.clone();
+                let name = function.full_name();
                 return Err(RegistryError::Duplicate { name, first: what(), second: what() });
             }
-            if super::world::is_method(&function.name) {
+            if function.module.is_none() && super::world::is_method(&function.name) {
                 return Err(RegistryError::Reserved {
                     name: function.name.clone(),
                     owner: "a function".into(),

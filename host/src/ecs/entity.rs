@@ -13,6 +13,7 @@
 //! value: what it leaves out comes from the type's default, not from what was there.
 
 use super::bridge::{Bridge, bridge_of, finish, set_metatable};
+use super::extension::Access;
 use super::handle::{self, EntityData};
 use super::value::Value;
 use super::{marshal, scalar};
@@ -214,6 +215,7 @@ unsafe fn call(bridge: &Bridge, L: *mut lua_State, entity: Entity, method: Metho
                         "Name" | "Script" => bridge.copy_part(entity, &name)? != Value::Nil,
                         "Scripts" => !bridge.copy_part(entity, &name)?.is_empty_table(),
                         name => {
+                            bridge.may(Access::Read(name))?;
                             let id = registry.components[usize::from(registry.component(name)?)].id;
                             bridge
                                 .with_world(|world| Ok(bridge.living(world, entity, name)?.contains_id(id)))?
@@ -243,6 +245,7 @@ unsafe fn call(bridge: &Bridge, L: *mut lua_State, entity: Entity, method: Metho
                 Ok(1)
             }
             Method::Despawn => {
+                bridge.may(Access::Despawn)?;
                 bridge.with_world(|world| {
                     if bridge.living(world, entity, "despawn")?.contains::<IsResource>() {
                         return Err(Error::wrong_type(format!("entity {entity} is a resource")));
@@ -269,6 +272,9 @@ unsafe fn call(bridge: &Bridge, L: *mut lua_State, entity: Entity, method: Metho
 /// # Safety
 /// Called in a C function of the VM.
 unsafe fn has_fast(bridge: &Bridge, L: *mut lua_State, entity: Entity) -> Option<bool> {
+    if bridge.guarded {
+        return None;
+    }
     let (world, mut has) = (bridge.world(), true);
     // SAFETY: invariant 2 of the bridge; nothing else runs meanwhile.
     unsafe {
@@ -291,7 +297,8 @@ unsafe fn dispatch_get(bridge: &Bridge, L: *mut lua_State, entity: Entity, membe
     // SAFETY: as above.
     unsafe {
         match (member, &bridge.extension) {
-            (Member::Component(component), _) if bridge.push_own_component(L, entity, component) => {}
+            (Member::Component(component), _)
+                if !bridge.guarded && bridge.push_own_component(L, entity, component) => {}
             (Member::Field(field), Some(extension)) => extension.get(bridge, L, entity, usize::from(field)),
             _ => {
                 finish(L, get(bridge, L, entity, member).map(|()| 1));
@@ -308,7 +315,9 @@ unsafe fn dispatch_get(bridge: &Bridge, L: *mut lua_State, entity: Entity, membe
 unsafe fn dispatch_set(bridge: &Bridge, L: *mut lua_State, entity: Entity, member: Member) {
     // SAFETY: as above.
     unsafe {
-        if let Member::Component(component) = member {
+        if let Member::Component(component) = member
+            && !bridge.guarded
+        {
             let table = &bridge.components[usize::from(component)];
             if scalar::write_scalar(bridge, L, 3, entity, table.column, table.root) {
                 return;

@@ -14,7 +14,7 @@
 use super::bridge::{Bridge, bridge_of, finish, push_function};
 use super::component::Part;
 use super::entity::{any_text, text};
-use super::extension::Change;
+use super::extension::{Access, Change};
 use super::layout::Kind;
 use super::nearest::{did_you_mean, shorten};
 use super::query::{self, Filter};
@@ -94,7 +94,9 @@ unsafe extern "C-unwind" fn unknown(L: *mut lua_State) -> c_int {
     // SAFETY: a metamethod; what it is called with is checked.
     unsafe {
         let result = {
-            let functions = bridge_of(L).registry().functions.iter().map(|function| function.name.as_str());
+            let functions =
+                bridge_of(L).registry().functions.iter().filter(|function| function.module.is_none());
+            let functions = functions.map(|function| function.name.as_str());
             let name = any_text(L, 2);
             let near = did_you_mean(&name, METHODS.into_iter().chain(HOST_METHODS).chain(functions));
             Err(Error::wrong_type(format!("world has no method '{}'{near}", shorten(&name))))
@@ -125,13 +127,17 @@ impl Bridge {
     /// Spawns an entity from a table of components, name and scripts; or nothing.
     fn spawn(&self, description: &Value) -> Result<Entity, Error> {
         let registry = self.registry();
+        self.may(Access::Spawn)?;
         let mut parts = Vec::new();
         match description {
             Value::Nil => {}
             Value::Map(entries) => {
                 for (key, value) in entries {
                     match key {
-                        Value::String(name) => parts.push(registry.part(name, value, None)?),
+                        Value::String(name) => {
+                            self.may(Access::Write(name))?;
+                            parts.push(registry.part(name, value, None)?);
+                        }
                         key => return Err(ValueError::mismatch("the name of a component", key).into()),
                     }
                 }
@@ -154,6 +160,7 @@ impl Bridge {
             let near = did_you_mean(name, registry.resource_names());
             Error::wrong_type(format!("there is no resource '{}'{near}", shorten(name)))
         })?;
+        self.may_read(number)?;
         let registered = &registry.components[usize::from(number)];
         // A resource is the component of an entity that stays the same.
         let found = self.with_world(|world| {
@@ -224,6 +231,7 @@ unsafe extern "C-unwind" fn query(L: *mut lua_State) -> c_int {
         unsafe {
             let bridge = self_argument(L, "query")?;
             let filter = Filter::parse(bridge.registry(), &query::arguments(bridge, L, 2)?)?;
+            filter.check(bridge)?;
             query::push(bridge, L, filter)?;
             Ok(1)
         }
@@ -240,6 +248,7 @@ unsafe extern "C-unwind" fn count(L: *mut lua_State) -> c_int {
         unsafe {
             let bridge = self_argument(L, "count")?;
             let filter = Filter::parse(bridge.registry(), &query::arguments(bridge, L, 2)?)?;
+            filter.check(bridge)?;
             let count = bridge.with_world(|world| Ok(filter.count(bridge, world)))?;
             lua_pushnumber(L, count as f64);
             Ok(1)
