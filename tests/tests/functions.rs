@@ -45,7 +45,9 @@ fn game(body: &str) -> Game {
     let mut game = Game::build([("it", script(body))], |host| {
         host.module("roads", roads)
             .view("population", |world: &World, _: ()| {
-                Ok::<_, Infallible>(world.iter_entities().filter(|entity| entity.contains::<Health>()).count())
+                Ok::<_, Infallible>(
+                    world.iter_entities().filter(|entity| entity.contains::<Health>()).count(),
+                )
             })
             .blocking("drain", |world: &WorldAccess<'_>, (entity, times): (Handle, u32)| {
                 for _ in 0..times {
@@ -95,7 +97,8 @@ fn errors_carry_their_sources_and_the_name_of_the_function() {
         ("roads.later('x')", &["roads.later"]),
         ("world:poplation()", &["no method 'poplation'", "population"]),
     ] {
-        let mut game = game(&format!("local ok, err = pcall(function() {line} end) print(err.kind, err.message)"));
+        let mut game =
+            game(&format!("local ok, err = pcall(function() {line} end) print(err.kind, err.message)"));
         game.frames(2);
         let printed = game.printed();
         for part in parts {
@@ -114,7 +117,10 @@ fn a_function_that_waits_lets_others_run_and_sees_the_world_as_they_left_it() {
     let mut game = game(body);
     game.frames(3);
     let printed = game.printed();
-    assert!(printed.contains("other\t4") && printed.contains("other\t3") && printed.contains("other\t2"), "{printed}");
+    assert!(
+        printed.contains("other\t4") && printed.contains("other\t3") && printed.contains("other\t2"),
+        "{printed}"
+    );
     assert!(printed.contains("3\t2\t5\ttrue\t6 true"), "{printed}");
 }
 

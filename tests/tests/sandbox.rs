@@ -148,7 +148,10 @@ fn what_a_guest_defers_runs_with_its_own_profile_even_if_a_trusted_script_despaw
 
 /// Runs a line in one script, then asks in another whether all is as it was; what either prints.
 fn escape(line: &str, witness: &str) -> String {
-    let attacker = format!("print(pcall(function() {line} end))");
+    let attacker = format!(
+        "local function say(ok, value) local _, text = pcall(tostring, value) print(ok, text) end
+         say(pcall(function() {line} end))"
+    );
     let mut game = Game::new([
         ("attacker", script(&attacker)),
         ("witness", script(witness)),

@@ -184,7 +184,6 @@ impl Bridge {
             cursor: vm.new_tag().ok_or_else(no_tag)?,
             rows: vm.new_tag().ok_or_else(no_tag)?,
         };
-        let column = |c: &Registered| ComponentColumn { id: c.id, sparse: c.sparse, mutable: c.mutable };
         let components = registry
             .components
             .iter()
@@ -342,6 +341,18 @@ impl Bridge {
         self.may(Access::Write(&self.registry.components[usize::from(component)].name))
     }
 
+    /// A component by its number, as the handlers see it.
+    #[inline(always)]
+    pub(super) fn component_table(&self, number: u16) -> ComponentTable {
+        match self.components.get(usize::from(number)) {
+            Some(table) => *table,
+            None => {
+                let registered = &self.registry.components[usize::from(number)];
+                ComponentTable { column: column(registered), root: Slot::of(&registered.root, 0) }
+            }
+        }
+    }
+
     /// What the name with this number is to an entity.
     #[inline(always)]
     pub(super) fn member(&self, atom: c_int) -> Member {
@@ -406,6 +417,10 @@ impl Bridge {
             Ok(result)
         })
     }
+}
+
+fn column(c: &Registered) -> ComponentColumn {
+    ComponentColumn { id: c.id, sparse: c.sparse, mutable: c.mutable }
 }
 
 /// Error: the entity does not have the component (any more).

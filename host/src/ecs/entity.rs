@@ -162,7 +162,14 @@ unsafe fn get(bridge: &Bridge, L: *mut lua_State, entity: Entity, member: Member
                 debug_assert!(false, "field {field} of the extension");
                 lua_pushnil(L);
             }
-            Member::Unknown => return Err(bridge.unknown_member(entity, &any_text(L, 2))),
+            Member::Unknown => {
+                let name = any_text(L, 2);
+                // One that was declared after names were numbered.
+                return match bridge.registry().find(&name, false) {
+                    Some(component) => bridge.push_component(L, entity, component),
+                    None => Err(bridge.unknown_member(entity, &name)),
+                };
+            }
         }
         Ok(())
     }
@@ -192,7 +199,13 @@ unsafe fn set(bridge: &Bridge, L: *mut lua_State, entity: Entity, member: Member
                 let name = any_text(L, 2);
                 Err(Error::wrong_type(format!("'{name}' of entity {entity} can't be assigned to")))
             }
-            Member::Unknown => Err(bridge.unknown_member(entity, &any_text(L, 2))),
+            Member::Unknown => {
+                let name = any_text(L, 2);
+                match bridge.registry().find(&name, false) {
+                    Some(_) => bridge.set_part(entity, &name, &read(&name)?),
+                    None => Err(bridge.unknown_member(entity, &name)),
+                }
+            }
         }
     }
 }

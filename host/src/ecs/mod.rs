@@ -39,6 +39,7 @@
 mod bridge;
 mod builder;
 mod component;
+mod dynamic;
 mod entity;
 mod extension;
 mod function;

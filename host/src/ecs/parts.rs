@@ -50,7 +50,7 @@ impl Bridge {
         if *value == Value::Nil {
             return self.remove_part(entity, name).map(|_| ());
         }
-        self.may(Access::Write(name))?;
+        self.may(Access::Write(granted_as(name)))?;
         let part = self.registry().part(name, value, None)?;
         self.with_world(|world| {
             self.living(world, entity, name)?;
@@ -68,7 +68,7 @@ impl Bridge {
             "Name" | "name" | "Script" | "Scripts" => None,
             name => Some(registry.components[usize::from(registry.component(name)?)].id),
         };
-        self.may(Access::Write(if name == "name" { "Name" } else { name }))?;
+        self.may(Access::Write(granted_as(name)))?;
         let removed = self.with_world(|world| {
             self.living(world, entity, name)?;
             let mut entity = world.entity_mut(entity);
@@ -103,7 +103,7 @@ impl Bridge {
             name => Some(&registry.components[usize::from(registry.component(name)?)]),
         };
         if name != "Name" {
-            self.may(Access::Read(name))?;
+            self.may(Access::Read(granted_as(name)))?;
         }
         self.with_world(|world| {
             let there = self.living(world, entity, name)?;
@@ -122,6 +122,15 @@ impl Bridge {
                 }
             }
         })
+    }
+}
+
+/// The name by which profiles grant it.
+pub(super) fn granted_as(name: &str) -> &str {
+    match name {
+        "Scripts" => "Script",
+        "name" => "Name",
+        name => name,
     }
 }
 

@@ -322,7 +322,7 @@ unsafe fn push_row(
     if world.is_null() {
         return Err(bridge.no_world());
     }
-    let table = |number: u16| &bridge.components[usize::from(number)];
+    let table = |number: u16| bridge.component_table(number);
     // SAFETY: invariant 2 of the bridge. A place in the world is used only before something is pushed that could
     // run anything.
     unsafe {

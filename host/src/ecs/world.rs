@@ -7,6 +7,7 @@
 //! world:entity("4v1") -> entity or nil      the one with this id, if it is there
 //! world:named("gate") -> entity or nil      the first with this name, in the order of queries
 //! world:resource("Score") -> reference or nil
+//! world:declare("Poison", { dps = 2 })      a component of the script's own: see dynamic.rs
 //! ```
 //!
 //! and every function that the programmer registered.
@@ -17,6 +18,7 @@ use super::entity::{any_text, text};
 use super::extension::{Access, Change};
 use super::layout::Kind;
 use super::nearest::{did_you_mean, shorten};
+use super::parts::granted_as;
 use super::query::{self, Filter};
 use super::reflection::Seen;
 use super::value::{Value, ValueError};
@@ -30,7 +32,7 @@ use bluetick_scripting::raw::*;
 use std::ffi::c_int;
 
 /// The methods that are here.
-const METHODS: [&str; 6] = ["spawn", "query", "count", "entity", "named", "resource"];
+const METHODS: [&str; 7] = ["spawn", "query", "count", "entity", "named", "resource", "declare"];
 
 /// The methods that a host adds.
 pub(crate) const HOST_METHODS: [&str; 4] = ["send", "messages", "added", "removed"];
@@ -47,7 +49,8 @@ pub(super) fn is_method(name: &str) -> bool {
 pub(super) unsafe fn install(bridge: &Bridge, L: *mut lua_State) {
     // SAFETY: balanced pushes and pops.
     unsafe {
-        let functions: [(_, lua_CFunction); 6] = [
+        let functions: [(_, lua_CFunction); 7] = [
+            (c"declare", declare),
             (c"spawn", spawn),
             (c"query", query),
             (c"count", count),
@@ -135,7 +138,7 @@ impl Bridge {
                 for (key, value) in entries {
                     match key {
                         Value::String(name) => {
-                            self.may(Access::Write(name))?;
+                            self.may(Access::Write(granted_as(name)))?;
                             parts.push(registry.part(name, value, None)?);
                         }
                         key => return Err(ValueError::mismatch("the name of a component", key).into()),
@@ -256,6 +259,27 @@ unsafe extern "C-unwind" fn count(L: *mut lua_State) -> c_int {
     }
     // SAFETY: called by a script; what it is called with is checked.
     unsafe { finish(L, count(L)) }
+}
+
+unsafe extern "C-unwind" fn declare(L: *mut lua_State) -> c_int {
+    /// # Safety
+    /// Called in a C function that knows the bridge.
+    unsafe fn declare(L: *mut lua_State) -> Result<c_int, Error> {
+        // SAFETY: as above.
+        unsafe {
+            let bridge = self_argument(L, "declare")?;
+            let name = text(L, 2).ok_or_else(|| {
+                let found = any_text(L, 2);
+                Error::wrong_type(format!("world:declare: expected the name of a component, got {found}"))
+            })?;
+            bridge.may(Access::Write(&name))?;
+            let defaults = marshal::read(bridge, L, 3).map_err(|error| error.within(&name))?;
+            bridge.with_world(|world| Ok(bridge.registry().declare(world, &name, &defaults)?))?;
+            Ok(0)
+        }
+    }
+    // SAFETY: called by a script; what it is called with is checked.
+    unsafe { finish(L, declare(L)) }
 }
 
 /// The entity whose id was written like this.
