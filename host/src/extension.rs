@@ -4,8 +4,9 @@
 //! nothing is alive that owns something.
 
 use crate::clock::SharedClock;
-use crate::ecs::{Bridge, Change, EntityExtension};
+use crate::ecs::{Access, Bridge, Change, EntityExtension};
 use crate::instances::Instances;
+use crate::profile::Profiles;
 use crate::script::Dormant;
 use crate::signals::{Signals, Waiting};
 use crate::synchro::Synchro;
@@ -14,7 +15,7 @@ use bevy_ecs::entity::Entity;
 use bevy_ecs::hierarchy::Children;
 use bevy_ecs::world::World;
 use bluetick_scripting::raw::*;
-use bluetick_scripting::{Error, ErrorKind, Vm};
+use bluetick_scripting::{Error, ErrorKind, OwnerId, Vm};
 use mlua::{Function, MultiValue, Value};
 use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
@@ -34,6 +35,11 @@ pub(crate) struct Extension {
     pub signals: Rc<RefCell<Option<Signals>>>,
     pub synchro: Rc<RefCell<Synchro>>,
     pub clock: SharedClock,
+    pub profiles: Rc<Profiles>,
+    /// Whose profile was looked up last, and which that is.
+    pub profiled: Cell<(OwnerId, Option<usize>)>,
+    /// For whom deferred functions run now, whoever has caused that.
+    pub acting: Rc<Cell<Option<OwnerId>>>,
     /// How many despawns are under way, each by what the one before has made a script defer.
     pub ending: Cell<usize>,
 }
@@ -96,6 +102,7 @@ impl EntityExtension for Extension {
             }
         };
         let Some(vm) = self.vm.upgrade() else { return Err(Error::wrong_type("the host is gone")) };
+        bridge.may(Access::Write("Script"))?;
         self.is_enabled(bridge, entity)?;
         bridge.with_world(|world| {
             let mut there = world.entity_mut(entity);
@@ -124,6 +131,25 @@ impl EntityExtension for Extension {
         }
     }
 
+    fn is_guard(&self) -> bool {
+        !self.profiles.is_empty()
+    }
+
+    fn may(&self, access: Access<'_>) -> Result<(), Error> {
+        let Some(vm) = self.vm.upgrade() else { return Ok(()) };
+        let profile = self.profile(self.running(&vm)).and_then(|number| self.profiles.get(number));
+        let Some(profile) = profile else { return Ok(()) };
+        let (is_granted, what) = match access {
+            Access::Read(name) => (profile.read.allows(name), format!("read {name}")),
+            Access::Write(name) => (profile.write.allows(name), format!("write {name}")),
+            Access::Call(name) => (profile.functions.allows(name), format!("function {name}")),
+            Access::Message(name) => (profile.messages.allows(name), format!("messages {name}")),
+            Access::Spawn => (profile.spawn, "spawn".to_owned()),
+            Access::Despawn => (profile.despawn, "despawn".to_owned()),
+        };
+        profile.check(is_granted, &what)
+    }
+
     fn despawning(&self, bridge: &Bridge, entity: Entity) {
         let Some(vm) = self.vm.upgrade() else { return };
         let depth = self.ending.get();
@@ -134,7 +160,11 @@ impl EntityExtension for Extension {
         let going = bridge.with_world(|world| Ok(with_descendants(world, entity)));
         for entity in going.unwrap_or_default() {
             let owners = self.instances.borrow().owners(entity);
-            owners.into_iter().for_each(|owner| vm.run_deferred(owner));
+            for owner in owners {
+                let outer = self.acting.replace(Some(owner));
+                vm.run_deferred(owner);
+                self.acting.set(outer);
+            }
         }
         self.ending.set(depth);
     }
@@ -155,6 +185,35 @@ impl EntityExtension for Extension {
 }
 
 impl Extension {
+    /// For whom the code runs that is running.
+    fn running(&self, vm: &Vm) -> OwnerId {
+        self.acting.get().unwrap_or_else(|| vm.current_owner())
+    }
+
+    /// The profile of an owner's script.
+    fn profile(&self, owner: OwnerId) -> Option<usize> {
+        if self.profiles.is_empty() {
+            return None;
+        }
+        let (known, number) = self.profiled.get();
+        if known == owner {
+            return number;
+        }
+        let script = self.instances.try_borrow().ok().and_then(|instances| instances.whose(owner));
+        let number = script.and_then(|(_, script)| self.profiles.number_of(&script));
+        self.profiled.set((owner, number));
+        number
+    }
+
+    /// An error of kind `denied` if whoever runs has a profile, and the owner's is another.
+    fn check_same_profile(&self, vm: &Vm, owner: OwnerId, capability: &str) -> Result<(), Error> {
+        let mine = self.profile(self.running(vm));
+        match mine.and_then(|number| self.profiles.get(number)) {
+            Some(profile) => profile.check(mine == self.profile(owner), capability),
+            None => Ok(()),
+        }
+    }
+
     /// Whether no script of the entity is paused.
     fn is_enabled(&self, bridge: &Bridge, entity: Entity) -> Result<bool, Error> {
         bridge.with_world(|world| match world.get_entity(entity) {
@@ -177,9 +236,16 @@ impl Extension {
     /// Pushes `state` or `inbox`, or nothing and says why not.
     unsafe fn push_field(&self, L: *mut lua_State, entity: Entity, field: usize) -> Result<(), Error> {
         let Some(vm) = self.vm.upgrade() else { return Err(Error::wrong_type("the host is gone")) };
+        let running = self.running(&vm);
+        if field == 0
+            && self.is_guard()
+            && let Some(owner) = { self.instances.borrow().owner(entity, running) }
+        {
+            self.check_same_profile(&vm, owner, "state of scripts with another profile")?;
+        }
         let mut instances = self.instances.borrow_mut();
         let kept = match field {
-            0 => instances.state(&vm, entity, vm.current_owner())?,
+            0 => instances.state(&vm, entity, running)?,
             _ => instances.inbox(&vm, entity)?.map(|(_, handle)| handle),
         };
         match kept {
@@ -199,12 +265,13 @@ impl Extension {
     /// `entity:spawn(f, ...)`: a tasklet that belongs to the entity's script.
     unsafe fn spawn(&self, L: *mut lua_State, entity: Entity) -> Result<(), Error> {
         let Some(vm) = self.vm.upgrade() else { return Err(Error::wrong_type("the host is gone")) };
-        let owner = self.instances.borrow().owner(entity, vm.current_owner()).ok_or_else(|| {
+        let owner = self.instances.borrow().owner(entity, self.running(&vm)).ok_or_else(|| {
             Error::new(
                 ErrorKind::Gone,
                 format!("spawn: entity {entity} has no script any more, or never had one"),
             )
         })?;
+        self.check_same_profile(&vm, owner, "spawn tasklets of scripts with another profile")?;
         // SAFETY: the values from index 2 on are arguments; mlua's stack has room for one at a time.
         let mut arguments: MultiValue = unsafe {
             let n = lua_gettop(L);

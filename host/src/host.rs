@@ -2,9 +2,12 @@
 
 use crate::budget::FrameBudget;
 use crate::clock::{Clock, SharedClock};
-use crate::ecs::{Bridge, BridgeConfig, Registry, RegistryBuilder, RegistryError, ScriptHook, Value};
+use crate::ecs::{
+    Bridge, BridgeConfig, Functions, Registry, RegistryBuilder, RegistryError, ScriptHook, Value, WorldAccess,
+};
 use crate::extension::{Extension, with_descendants};
 use crate::instances::Instances;
+use crate::profile::Profiles;
 use crate::reloader::Reloader;
 use crate::script::{Script, ScriptEvents};
 use crate::signals::{self, Signals};
@@ -17,7 +20,7 @@ use bevy_ecs::resource::Resource;
 use bevy_ecs::world::{EntityRef, EntityWorldMut, World};
 use bevy_reflect::{FromReflect, GetTypeRegistration, Reflect, TypePath, Typed};
 use bluetick_assets::{AssetError, Library};
-use bluetick_scripting::{Budget, Reply, SliceLimit, Vm, VmConfig};
+use bluetick_scripting::{Budget, OwnerId, Reply, SliceLimit, Vm, VmConfig};
 use mlua::IntoLua;
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
@@ -77,6 +80,8 @@ pub struct ScriptHost {
     pub(crate) vm: Rc<Vm>,
     pub(crate) library: Rc<Library>,
     pub(crate) clock: SharedClock,
+    /// For whom deferred functions run now, whoever has caused that.
+    acting: Rc<Cell<Option<OwnerId>>>,
     pub(crate) reloader: Reloader,
     pub(crate) budget: FrameBudget,
     pub(crate) time: RealTime,
@@ -100,6 +105,7 @@ impl ScriptHost {
             seed: None,
             keep_printed: false,
             direct: true,
+            profiles: Profiles::default(),
         }
     }
 
@@ -142,7 +148,11 @@ impl ScriptHost {
         }
         for entity in with_descendants(world, entity) {
             let owners = self.instances.borrow().owners(entity);
-            self.bridge.lend(world, || owners.into_iter().for_each(|owner| self.vm.run_deferred(owner)));
+            for owner in owners {
+                let outer = self.acting.replace(Some(owner));
+                self.bridge.lend(world, || self.vm.run_deferred(owner));
+                self.acting.set(outer);
+            }
         }
         world.despawn(entity)
     }
@@ -193,6 +203,7 @@ pub struct HostBuilder {
     seed: Option<u64>,
     keep_printed: bool,
     direct: bool,
+    profiles: Profiles,
 }
 
 /// How many lines that scripts have printed are kept until somebody takes them.
@@ -266,6 +277,12 @@ impl HostBuilder {
         self
     }
 
+    /// Says what scripts may do that are not to be trusted with everything; see [`profile`](crate::profile).
+    pub fn profiles(mut self, profiles: Profiles) -> Self {
+        self.profiles = profiles;
+        self
+    }
+
     /// Whether the VM reaches components by its direct handlers, which are experimental in it, or by plain
     /// metamethods, which do the same at half the speed. Default: direct.
     pub fn direct_access(mut self, direct: bool) -> Self {
@@ -282,6 +299,36 @@ impl HostBuilder {
         E: Into<Box<dyn std::error::Error>> + 'static,
     {
         self.registry = self.registry.function(name, f);
+        self
+    }
+
+    /// Makes a Rust function callable as `world:name(...)` that looks at the world without changing it.
+    pub fn view<A, R, E, F>(mut self, name: &str, f: F) -> Self
+    where
+        F: Fn(&World, A) -> Result<R, E> + 'static,
+        A: mlua::FromLuaMulti + 'static,
+        R: mlua::IntoLuaMulti + 'static,
+        E: Into<Box<dyn std::error::Error>> + 'static,
+    {
+        self.registry = self.registry.view(name, f);
+        self
+    }
+
+    /// Makes a Rust function callable as `world:name(...)` that may wait; see [`RegistryBuilder::blocking`].
+    pub fn blocking<A, R, E, F>(mut self, name: &str, f: F) -> Self
+    where
+        F: Fn(&WorldAccess<'_>, A) -> Result<R, E> + 'static,
+        A: mlua::FromLuaMulti + 'static,
+        R: mlua::IntoLuaMulti + 'static,
+        E: Into<Box<dyn std::error::Error>> + 'static,
+    {
+        self.registry = self.registry.blocking(name, f);
+        self
+    }
+
+    /// Makes a table of Rust functions a global of scripts: `name.function(...)`.
+    pub fn module(mut self, name: &str, functions: Functions) -> Self {
+        self.registry = self.registry.module(name, functions);
         self
     }
 
@@ -355,12 +402,17 @@ impl HostBuilder {
         world.insert_resource(there);
         let registry = self.registry.scripts(Rc::new(Attach(library.clone()))).build(world)?;
         let signals = Rc::new(RefCell::new(Some(Signals::new(&registry))));
+        let profiles = Rc::new(self.profiles);
+        let acting = Rc::new(Cell::new(None));
         let extension = Extension {
             instances: instances.clone(),
             vm: Rc::downgrade(&vm),
             signals: signals.clone(),
             synchro: synchro.clone(),
             clock: clock.clone(),
+            profiles: profiles.clone(),
+            profiled: Cell::default(),
+            acting: acting.clone(),
             ending: Cell::new(0),
         };
         let context =
@@ -378,7 +430,7 @@ impl HostBuilder {
         if self.keep_printed {
             install_print(&vm, printed.clone())?;
         }
-        vm.set_loader(Loader(library.clone()));
+        vm.set_loader(Loader { library: library.clone(), profiles });
         if let Some(seed) = self.seed {
             seed_random(&vm, seed)?;
         }
@@ -398,6 +450,7 @@ impl HostBuilder {
             budget: FrameBudget::new(self.budget),
             time: self.time,
             cleared: false,
+            acting,
             counted: (0, 0),
             printed,
         })
@@ -455,20 +508,30 @@ impl ScriptHook for Attach {
 }
 
 /// Modules are the scripts of the library.
-struct Loader(Rc<Library>);
+struct Loader {
+    library: Rc<Library>,
+    profiles: Rc<Profiles>,
+}
 
 impl bluetick_scripting::Loader for Loader {
     fn resolve(&self, from: &str, specifier: &str) -> Result<String, String> {
-        let name = self.0.resolve(from, specifier).map_err(|error| error.to_string())?;
+        let name = self.library.resolve(from, specifier).map_err(|error| error.to_string())?;
         Ok(name.as_str().to_owned())
     }
 
     fn read(&self, module: &str) -> Result<bluetick_scripting::ModuleText, String> {
-        let source = self.0.read(module).map_err(|error| error.to_string())?;
+        let source = self.library.read(module).map_err(|error| error.to_string())?;
         Ok(crate::reloader::module_text(&source))
     }
 
+    fn may_require(&self, from: &str, module: &str) -> Result<(), bluetick_scripting::Error> {
+        match self.profiles.of(from) {
+            Some(profile) => profile.check(profile.modules.allows(module), &format!("module {module}")),
+            None => Ok(()),
+        }
+    }
+
     fn required(&self, from: &str, on: &str) {
-        self.0.depends(from, on);
+        self.library.depends(from, on);
     }
 }

@@ -38,6 +38,7 @@
 //! | giving entities scripts | [`Script`], [`ScriptStatus`], [`Restart`], [`Dormant`] |
 //! | what scripts reach in the world | [`ecs`], [`Scene`] |
 //! | running in a Bevy app (feature `bevy`) | `BluetickPlugin` |
+//! | what scripts may do | [`Profiles`] |
 //! | files, their versions, watching | [`Library`] (crate `bluetick-assets`) |
 //! | tasklets, channels, the VM | [`Vm`] (crate `bluetick-scripting`) |
 #![allow(non_snake_case)] // `L` is what every text on the VM calls its state
@@ -53,6 +54,7 @@ mod frame;
 mod host;
 mod instances;
 mod overrun;
+pub mod profile;
 mod reloader;
 pub mod scene;
 mod script;
@@ -69,6 +71,7 @@ pub use failure::ScriptFailure;
 pub use frame::FrameReport;
 pub use host::{BuildError, HostBuilder, ScriptHost};
 pub use overrun::ScriptOverrun;
+pub use profile::{Grant, Profile, ProfileError, Profiles};
 pub use scene::{Scene, SceneError};
 pub use script::{Dormant, Restart, Script, ScriptStatus};
 pub use signals::SlowListener;

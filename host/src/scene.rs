@@ -15,6 +15,9 @@
 //! [entity.random]                           # anywhere between the two, anew for each of them
 //! Transform.translation = [[5, 5, 0], [25, 20, 0]]
 //! Health.current = [1, 5]
+//!
+//! [components]                              # components of its own, and what their values leave out
+//! Poison = { dps = 2 }
 //! ```
 //!
 //! Values have the shape that serde would give them: a newtype is what it wraps, a variant of an enum without data is
@@ -87,6 +90,8 @@ impl fmt::Display for SceneError {
 pub struct Scene {
     file: String,
     text: String,
+    /// Components of its own, and what their values leave out.
+    declared: Vec<(String, Value, Range<usize>)>,
     entities: Vec<Described>,
 }
 
@@ -146,14 +151,31 @@ impl Scene {
     /// The text is not TOML, or does not describe entities. Components are not looked at before
     /// [`spawn`](Self::spawn), which knows them.
     pub fn parse(text: &str, file: &str) -> Result<Self, SceneError> {
-        let mut scene = Self { file: file.to_owned(), text: text.to_owned(), entities: Vec::new() };
+        let mut scene =
+            Self { file: file.to_owned(), text: text.to_owned(), declared: Vec::new(), entities: Vec::new() };
         let document = DeTable::parse(text).map_err(|error| {
             scene.error(&error.span().unwrap_or_default(), error.message().trim_end().to_owned())
         })?;
         for (key, value) in document.get_ref() {
+            if key.get_ref() == "components" {
+                let table = value.get_ref().as_table().ok_or_else(|| {
+                    let found = value.get_ref().type_str();
+                    scene.error(
+                        &value.span(),
+                        format!("components: expected a table of tables, got a {found}"),
+                    )
+                })?;
+                for (name, defaults) in table {
+                    let read = read(defaults, name.span());
+                    let (defaults, _) = read.map_err(|(span, message)| scene.error(&span, message))?;
+                    scene.declared.push((name.get_ref().to_string(), defaults, name.span()));
+                }
+                continue;
+            }
             if key.get_ref() != "entity" {
-                let near = did_you_mean(key.get_ref(), ["entity"]);
-                let message = format!("a scene has no '{}'{near}; it has [[entity]]", key.get_ref());
+                let near = did_you_mean(key.get_ref(), ["entity", "components"]);
+                let message =
+                    format!("a scene has no '{}'{near}; it has [[entity]] and [components]", key.get_ref());
                 return Err(scene.error(&key.span(), message));
             }
             let list = value.get_ref().as_array().ok_or_else(|| {
@@ -195,6 +217,9 @@ impl Scene {
         registry: &Registry,
         seed: u64,
     ) -> Result<Vec<Entity>, SceneError> {
+        for (name, defaults, span) in &self.declared {
+            registry.declare(world, name, defaults).map_err(|error| self.error(span, error.to_string()))?;
+        }
         // Ids first: entities may refer to each other.
         let entities: Vec<Entity> = (0..self.len()).map(|_| world.spawn_empty().id()).collect();
         let result = self.build(world, registry, seed, &entities).and_then(|built| {
@@ -266,8 +291,17 @@ impl Scene {
             Segment::Index(_) => None,
         });
         let names: Vec<&String> = names.chain(&error.stray).collect();
+        let is_it = |random: &&Random| random.path.iter().eq(names.iter().copied());
+        // The error may be further out than the value: a component that nothing else names is unknown, say.
+        let is_in_it = |random: &&Random| {
+            names.len() <= random.path.len()
+                && names.iter().zip(&random.path).all(|(name, step)| *name == step)
+        };
+        let is_written = described.parts.iter().any(|(part, _)| Some(&part) == names.first());
+        let all = &described.random;
+        let random = all.iter().find(is_it);
         if let Some(random) =
-            described.random.iter().find(|random| random.path.iter().eq(names.iter().copied()))
+            random.or_else(|| all.iter().find(is_in_it).filter(|_| !is_written && !names.is_empty()))
         {
             span = &random.span;
         }

@@ -684,7 +684,7 @@ fn a_malformed_scene_is_an_error_with_its_place_and_spawns_nothing() {
         ("[[entity]]\nrandom.Health.current = [9, 1]", "5:"),
         ("[[entity]]\nrandom.Health.current = 7", "5:"),
         ("[[entity]]\nrandom.Health.curent = [1, 9]", "5:"),
-        ("[[entity]]\nrandom.Nothing.at = [1, 9]", "4:1: entity 2: there is no component 'Nothing'"),
+        ("[[entity]]\nrandom.Nothing.at = [1, 9]", "5:16: entity 2: there is no component 'Nothing'"),
     ] {
         let mut trial = Trial::new("synchro.sleep(1000)");
         assert_eq!(trial.frame(), []);

@@ -73,7 +73,11 @@ impl Live {
                 None => return Err(format!("{}: no scene, that is no file scenes/*.toml", dir.display())),
             },
         };
-        let source = library.scene(scene.as_str()).map_err(|error| error.to_string())?;
+        let source = library.scene(scene.as_str()).map_err(|error| {
+            let scenes = library.scenes();
+            let names: Vec<&str> = scenes.iter().map(|name| name.as_str()).collect();
+            format!("{error}; {} has the scenes {}", dir.join("scenes").display(), names.join(", "))
+        })?;
         let seed = options.seed.unwrap_or(1);
         let announcements = Announcements::default();
         let mut world = World::new();

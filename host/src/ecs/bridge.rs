@@ -17,7 +17,7 @@
 
 use super::component::{Registered, Registry};
 use super::entity::{Member, Method};
-use super::extension::EntityExtension;
+use super::extension::{Access, EntityExtension};
 use super::handle::Directory;
 use super::layout::{Field, Kind};
 use super::value::ValueError;
@@ -141,6 +141,8 @@ pub(super) struct Tags {
 pub struct Bridge {
     registry: Rc<Registry>,
     pub(super) extension: Option<Rc<dyn EntityExtension>>,
+    /// The extension does not grant everything, so nothing is done without asking it.
+    pub(super) guarded: bool,
     /// Null while the world is not lent, and while Rust code has it.
     world: Cell<*mut World>,
     /// Whether the pointer is null because Rust code has the world.
@@ -182,7 +184,6 @@ impl Bridge {
             cursor: vm.new_tag().ok_or_else(no_tag)?,
             rows: vm.new_tag().ok_or_else(no_tag)?,
         };
-        let column = |c: &Registered| ComponentColumn { id: c.id, sparse: c.sparse, mutable: c.mutable };
         let components = registry
             .components
             .iter()
@@ -201,6 +202,7 @@ impl Bridge {
         let members = entity_members(vm, &registry, config.extension.as_deref())?;
         let bridge = Rc::new(Self {
             registry,
+            guarded: config.extension.as_ref().is_some_and(|extension| extension.is_guard()),
             extension: config.extension,
             world: Cell::new(ptr::null_mut()),
             busy: Cell::new(false),
@@ -320,6 +322,37 @@ impl Bridge {
         }
     }
 
+    /// An error of kind `denied` unless the running script may do this.
+    #[inline(always)]
+    pub(crate) fn may(&self, access: Access<'_>) -> Result<(), Error> {
+        match &self.extension {
+            Some(extension) if self.guarded => extension.may(access),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same for a component by its number.
+    pub(super) fn may_read(&self, component: u16) -> Result<(), Error> {
+        self.may(Access::Read(&self.registry.components[usize::from(component)].name))
+    }
+
+    /// The same for a component by its number.
+    pub(super) fn may_write(&self, component: u16) -> Result<(), Error> {
+        self.may(Access::Write(&self.registry.components[usize::from(component)].name))
+    }
+
+    /// A component by its number, as the handlers see it.
+    #[inline(always)]
+    pub(super) fn component_table(&self, number: u16) -> ComponentTable {
+        match self.components.get(usize::from(number)) {
+            Some(table) => *table,
+            None => {
+                let registered = &self.registry.components[usize::from(number)];
+                ComponentTable { column: column(registered), root: Slot::of(&registered.root, 0) }
+            }
+        }
+    }
+
     /// What the name with this number is to an entity.
     #[inline(always)]
     pub(super) fn member(&self, atom: c_int) -> Member {
@@ -384,6 +417,10 @@ impl Bridge {
             Ok(result)
         })
     }
+}
+
+fn column(c: &Registered) -> ComponentColumn {
+    ComponentColumn { id: c.id, sparse: c.sparse, mutable: c.mutable }
 }
 
 /// Error: the entity does not have the component (any more).

@@ -2,6 +2,7 @@
 //!
 //! A walk never changes anything half: data is built aside, and put in its place when it is whole.
 
+use super::dynamic::{Any, Key};
 use super::nearest::{did_you_mean, enumerate, shorten};
 use super::reflection::{Types, expectation, for_each_integer, is_option};
 use super::value::{Value, ValueError};
@@ -324,6 +325,12 @@ impl Builder<'_> {
             Box::new(value)
         }
         let id = info.type_id();
+        if id == TypeId::of::<Any>() {
+            return Some(Any::of(value).map(boxed));
+        }
+        if id == TypeId::of::<Key>() {
+            return Some(Key::of(value).map(boxed));
+        }
         if let Some(conversion) = self.types.conversions.get(&id) {
             let made = (conversion.from_value)(value);
             return Some(made.map(|made| made.into_partial_reflect()).map_err(ValueError::new));

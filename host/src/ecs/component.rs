@@ -1,7 +1,8 @@
 //! What scripts may use of the world: components, resources and functions, registered by the programmer.
 
 use super::builder::{Builder, Named};
-use super::function::{Function, ScriptFunction};
+use super::dynamic::Declared;
+use super::function::{Call, Function, Functions as ModuleFunctions, ScriptFunction, WorldAccess, blocking};
 use super::layout::{Field, Layout, Node};
 use super::message::MessageKind;
 use super::nearest::{did_you_mean, enumerate, shorten};
@@ -10,13 +11,15 @@ use super::value::{Value, ValueError};
 use bevy_ecs::component::{Component, ComponentId, Mutable, StorageType};
 use bevy_ecs::entity::Entity;
 use bevy_ecs::message::Message;
-use bevy_ecs::ptr::{Ptr, PtrMut};
+use bevy_ecs::ptr::{OwningPtr, Ptr, PtrMut};
 use bevy_ecs::resource::Resource;
 use bevy_ecs::world::{EntityRef, EntityWorldMut, World, WorldId};
 use bevy_reflect::{
     FromReflect, GetTypeRegistration, PartialReflect, Reflect, TypeInfo, TypePath, TypeRegistry, Typed,
 };
+use elsa::FrozenVec;
 use std::any::TypeId;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -83,13 +86,16 @@ pub(crate) struct Registered {
     /// Stored in a sparse set.
     pub sparse: bool,
     pub resource: bool,
-    functions: Functions,
+    pub functions: Functions,
+    /// Of one that a script or a scene has declared: what its values leave out.
+    pub defaults: Option<RefCell<Vec<(Value, Value)>>>,
 }
 
 /// What is done with a component whose type only its registration knew.
 #[derive(Clone, Copy)]
-struct Functions {
-    insert: fn(&mut EntityWorldMut<'_>, Box<dyn PartialReflect>) -> bool,
+pub(crate) struct Functions {
+    /// Safety: the id is that of the registered type.
+    insert: unsafe fn(&mut EntityWorldMut<'_>, ComponentId, Box<dyn PartialReflect>) -> bool,
     /// Safety: the pointer is to a live component of the registered type.
     reflect: for<'a> unsafe fn(Ptr<'a>) -> &'a dyn Reflect,
     /// Safety: the pointer is to a live component of the registered type.
@@ -99,7 +105,7 @@ struct Functions {
 impl Functions {
     fn of<T: Component + FromReflect>() -> Self {
         Self {
-            insert: |entity, value| match T::take_from_reflect(value) {
+            insert: |entity, _, value| match T::take_from_reflect(value) {
                 Ok(value) => {
                     entity.insert(value);
                     true
@@ -114,6 +120,26 @@ impl Functions {
     }
 }
 
+impl Functions {
+    /// Of components that were declared: the same type under different ids.
+    pub(super) fn declared() -> Self {
+        Self {
+            insert: |entity, id, value| match Declared::take_from_reflect(value) {
+                Ok(value) => {
+                    // SAFETY: the caller of the function pointer vouches that the id is of such a component.
+                    OwningPtr::make(value, |value| unsafe { entity.insert_by_id(id, value) });
+                    true
+                }
+                Err(_) => false,
+            },
+            // SAFETY: the caller of the function pointer vouches for the type.
+            reflect: |pointer| unsafe { pointer.deref::<Declared>() },
+            // SAFETY: the caller of the function pointer vouches for the type.
+            reflect_mut: |pointer| unsafe { pointer.deref_mut::<Declared>() },
+        }
+    }
+}
+
 impl Registered {
     /// Inserts `value`, which a [`Builder`] made of this component's type, or replaces the component by it.
     pub(crate) fn insert(
@@ -121,7 +147,8 @@ impl Registered {
         entity: &mut EntityWorldMut<'_>,
         value: Box<dyn PartialReflect>,
     ) -> Result<(), ValueError> {
-        if (self.functions.insert)(entity, value) {
+        // SAFETY: the id is the one under which the type was registered.
+        if unsafe { (self.functions.insert)(entity, self.id, value) } {
             Ok(())
         } else {
             Err(ValueError::new("a conversion made a value of another type").within(&self.name))
@@ -169,13 +196,14 @@ impl Registered {
 pub struct Registry {
     pub(crate) world: WorldId,
     pub(crate) types: Types,
-    pub(crate) components: Vec<Registered>,
+    /// Those that are declared later are added at the end.
+    pub(crate) components: FrozenVec<Box<Registered>>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) functions: Vec<ScriptFunction>,
     pub(crate) messages: Vec<MessageKind>,
     pub(crate) hook: Option<Rc<dyn ScriptHook>>,
     /// Components and resources apart: a resource is no component of an entity.
-    by_name: HashMap<(Box<str>, bool), u16>,
+    by_name: RefCell<HashMap<(Box<str>, bool), u16>>,
 }
 
 /// Names by which entities are described besides those of components.
@@ -187,6 +215,21 @@ pub(crate) enum Part {
     Component(u16, Box<dyn PartialReflect>),
     Name(String),
     Scripts(Vec<String>),
+}
+
+/// The table, with what it leaves out.
+fn complete(value: &Value, defaults: &[(Value, Value)]) -> Value {
+    let mut entries = match value {
+        Value::Map(entries) => entries.clone(),
+        Value::Bool(true) => Vec::new(),
+        other => return other.clone(),
+    };
+    for (key, default) in defaults {
+        if !entries.iter().any(|(known, _)| known == key) {
+            entries.push((key.clone(), default.clone()));
+        }
+    }
+    Value::Map(entries)
 }
 
 impl Registry {
@@ -233,13 +276,27 @@ impl Registry {
     }
 
     pub(crate) fn find(&self, name: &str, resource: bool) -> Option<u16> {
-        self.by_name.get(&(Box::from(name), resource)).copied()
+        self.by_name.borrow().get(&(Box::from(name), resource)).copied()
+    }
+
+    /// A component that was declared has this number.
+    pub(super) fn enter(&self, name: &str, number: u16) {
+        self.by_name.borrow_mut().insert((name.into(), false), number);
+    }
+
+    /// The name means something besides components.
+    pub(super) fn is_reserved(&self, name: &str) -> bool {
+        RESERVED.iter().any(|(reserved, _)| *reserved == name)
     }
 
     /// The component called `name`, or an error that names the nearest.
     pub(crate) fn component(&self, name: &str) -> Result<u16, ValueError> {
         self.find(name, false).ok_or_else(|| {
-            let near = did_you_mean(name, self.component_names().chain(RESERVED.map(|(name, _)| name)));
+            let known = || self.component_names().chain(RESERVED.map(|(name, _)| name));
+            let near = match known().find(|known| known.eq_ignore_ascii_case(name)) {
+                Some(known) => format!(" (did you mean '{known}'?)"),
+                None => did_you_mean(name, known()),
+            };
             ValueError::new(format!("there is no component '{}'{near}", shorten(name))).about(name)
         })
     }
@@ -295,6 +352,8 @@ impl Registry {
                 let component = self.component(name)?;
                 let registered = &self.components[usize::from(component)];
                 let builder = Builder { types: &self.types, named };
+                let whole = registered.defaults.as_ref().map(|defaults| complete(value, &defaults.borrow()));
+                let value = whole.as_ref().unwrap_or(value);
                 let value = builder.build(registered.info, value).map_err(|e| e.within(name))?;
                 Ok(Part::Component(component, value))
             }
@@ -456,7 +515,51 @@ impl RegistryBuilder {
         R: mlua::IntoLuaMulti + 'static,
         E: Into<Box<dyn std::error::Error>> + 'static,
     {
-        self.functions.push(ScriptFunction { name: name.to_owned(), call: Rc::new(Function::new(f)) });
+        let call = Call::Plain(Rc::new(Function::new(f)));
+        self.functions.push(ScriptFunction { module: None, name: name.to_owned(), call });
+        self
+    }
+
+    /// Makes a Rust function callable as `world:name(...)` that looks at the world without changing it.
+    pub fn view<A, R, E, F>(self, name: &str, f: F) -> Self
+    where
+        F: Fn(&World, A) -> Result<R, E> + 'static,
+        A: mlua::FromLuaMulti + 'static,
+        R: mlua::IntoLuaMulti + 'static,
+        E: Into<Box<dyn std::error::Error>> + 'static,
+    {
+        self.function(name, move |world: &mut World, arguments: A| f(world, arguments))
+    }
+
+    /// Makes a Rust function callable as `world:name(...)` that may wait: it runs on a stack of its own, and the script
+    /// that has called it waits meanwhile. It borrows the world only for moments.
+    ///
+    /// ```
+    /// # use bevy_ecs::prelude::*;
+    /// # use bluetick::{Error, ecs::{Registry, WorldAccess}};
+    /// let builder = Registry::builder().blocking("census", |world: &WorldAccess<'_>, _: ()| {
+    ///     world.scheduler().schedule()?; // others run
+    ///     world.with(|world| world.entities().len())
+    /// });
+    /// ```
+    pub fn blocking<A, R, E, F>(mut self, name: &str, f: F) -> Self
+    where
+        F: Fn(&WorldAccess<'_>, A) -> Result<R, E> + 'static,
+        A: mlua::FromLuaMulti + 'static,
+        R: mlua::IntoLuaMulti + 'static,
+        E: Into<Box<dyn std::error::Error>> + 'static,
+    {
+        self.functions.push(ScriptFunction { module: None, name: name.to_owned(), call: blocking(f) });
+        self
+    }
+
+    /// Makes a table of Rust functions a global of scripts: `name.function(...)`.
+    pub fn module(mut self, name: &str, functions: ModuleFunctions) -> Self {
+        self.functions.extend(functions.all.into_iter().map(|(function, call)| ScriptFunction {
+            module: Some(name.to_owned()),
+            name: function,
+            call,
+        }));
         self
     }
 
@@ -471,7 +574,8 @@ impl RegistryBuilder {
     /// # Errors
     /// A name that is registered twice or taken, or a type that reflection tells nothing about.
     pub fn build(self, world: &mut World) -> Result<Registry, RegistryError> {
-        let types = Types { registry: self.types, conversions: self.conversions };
+        let mut types = Types { registry: self.types, conversions: self.conversions };
+        types.registry.register::<Declared>();
         let mut layout = Layout::default();
         let mut components: Vec<Registered> = Vec::new();
         let mut by_name = HashMap::new();
@@ -518,16 +622,17 @@ impl RegistryBuilder {
                 sparse,
                 resource: pending.resource,
                 functions: pending.functions,
+                defaults: None,
             });
         }
         let mut names = std::collections::HashSet::new();
         for function in &self.functions {
-            if !names.insert(&function.name) {
+            if !names.insert(function.full_name()) {
                 let what = || "a function".to_owned();
-                let name = function.name.clone();
+                let name = function.full_name();
                 return Err(RegistryError::Duplicate { name, first: what(), second: what() });
             }
-            if super::world::is_method(&function.name) {
+            if function.module.is_none() && super::world::is_method(&function.name) {
                 return Err(RegistryError::Reserved {
                     name: function.name.clone(),
                     owner: "a function".into(),
@@ -550,12 +655,12 @@ impl RegistryBuilder {
         Ok(Registry {
             world: world.id(),
             types,
-            components,
+            components: components.into_iter().map(Box::new).collect(),
             nodes: layout.nodes,
             functions: self.functions,
             messages,
             hook: self.hook,
-            by_name,
+            by_name: RefCell::new(by_name),
         })
     }
 }

@@ -13,6 +13,7 @@
 //! value: what it leaves out comes from the type's default, not from what was there.
 
 use super::bridge::{Bridge, bridge_of, finish, set_metatable};
+use super::extension::Access;
 use super::handle::{self, EntityData};
 use super::value::Value;
 use super::{marshal, scalar};
@@ -161,7 +162,14 @@ unsafe fn get(bridge: &Bridge, L: *mut lua_State, entity: Entity, member: Member
                 debug_assert!(false, "field {field} of the extension");
                 lua_pushnil(L);
             }
-            Member::Unknown => return Err(bridge.unknown_member(entity, &any_text(L, 2))),
+            Member::Unknown => {
+                let name = any_text(L, 2);
+                // One that was declared after names were numbered.
+                return match bridge.registry().find(&name, false) {
+                    Some(component) => bridge.push_component(L, entity, component),
+                    None => Err(bridge.unknown_member(entity, &name)),
+                };
+            }
         }
         Ok(())
     }
@@ -191,7 +199,13 @@ unsafe fn set(bridge: &Bridge, L: *mut lua_State, entity: Entity, member: Member
                 let name = any_text(L, 2);
                 Err(Error::wrong_type(format!("'{name}' of entity {entity} can't be assigned to")))
             }
-            Member::Unknown => Err(bridge.unknown_member(entity, &any_text(L, 2))),
+            Member::Unknown => {
+                let name = any_text(L, 2);
+                match bridge.registry().find(&name, false) {
+                    Some(_) => bridge.set_part(entity, &name, &read(&name)?),
+                    None => Err(bridge.unknown_member(entity, &name)),
+                }
+            }
         }
     }
 }
@@ -214,6 +228,7 @@ unsafe fn call(bridge: &Bridge, L: *mut lua_State, entity: Entity, method: Metho
                         "Name" | "Script" => bridge.copy_part(entity, &name)? != Value::Nil,
                         "Scripts" => !bridge.copy_part(entity, &name)?.is_empty_table(),
                         name => {
+                            bridge.may(Access::Read(name))?;
                             let id = registry.components[usize::from(registry.component(name)?)].id;
                             bridge
                                 .with_world(|world| Ok(bridge.living(world, entity, name)?.contains_id(id)))?
@@ -243,6 +258,7 @@ unsafe fn call(bridge: &Bridge, L: *mut lua_State, entity: Entity, method: Metho
                 Ok(1)
             }
             Method::Despawn => {
+                bridge.may(Access::Despawn)?;
                 bridge.with_world(|world| {
                     if bridge.living(world, entity, "despawn")?.contains::<IsResource>() {
                         return Err(Error::wrong_type(format!("entity {entity} is a resource")));
@@ -269,6 +285,9 @@ unsafe fn call(bridge: &Bridge, L: *mut lua_State, entity: Entity, method: Metho
 /// # Safety
 /// Called in a C function of the VM.
 unsafe fn has_fast(bridge: &Bridge, L: *mut lua_State, entity: Entity) -> Option<bool> {
+    if bridge.guarded {
+        return None;
+    }
     let (world, mut has) = (bridge.world(), true);
     // SAFETY: invariant 2 of the bridge; nothing else runs meanwhile.
     unsafe {
@@ -291,7 +310,8 @@ unsafe fn dispatch_get(bridge: &Bridge, L: *mut lua_State, entity: Entity, membe
     // SAFETY: as above.
     unsafe {
         match (member, &bridge.extension) {
-            (Member::Component(component), _) if bridge.push_own_component(L, entity, component) => {}
+            (Member::Component(component), _)
+                if !bridge.guarded && bridge.push_own_component(L, entity, component) => {}
             (Member::Field(field), Some(extension)) => extension.get(bridge, L, entity, usize::from(field)),
             _ => {
                 finish(L, get(bridge, L, entity, member).map(|()| 1));
@@ -308,7 +328,9 @@ unsafe fn dispatch_get(bridge: &Bridge, L: *mut lua_State, entity: Entity, membe
 unsafe fn dispatch_set(bridge: &Bridge, L: *mut lua_State, entity: Entity, member: Member) {
     // SAFETY: as above.
     unsafe {
-        if let Member::Component(component) = member {
+        if let Member::Component(component) = member
+            && !bridge.guarded
+        {
             let table = &bridge.components[usize::from(component)];
             if scalar::write_scalar(bridge, L, 3, entity, table.column, table.root) {
                 return;

@@ -19,6 +19,24 @@ pub enum Change<'a> {
     Removed(&'a str),
 }
 
+/// What a script is about to do, for a host that does not grant everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Access<'a> {
+    /// Read a component or resource, or learn which entities have it.
+    Read(&'a str),
+    /// Write, insert or remove it.
+    Write(&'a str),
+    /// Call a function, `name` or `module.name`.
+    Call(&'a str),
+    /// Send or receive messages of this kind.
+    Message(&'a str),
+    /// Spawn an entity.
+    Spawn,
+    /// Despawn one.
+    Despawn,
+}
+
 /// What a host adds to the handles of entities: fields such as `state`, methods such as `wait_for`.
 ///
 /// # Safety
@@ -68,6 +86,17 @@ pub trait EntityExtension {
     unsafe fn call(&self, bridge: &Bridge, L: *mut lua_State, entity: Entity, method: usize) -> c_int {
         let _ = (bridge, L, entity, method);
         0
+    }
+
+    /// Whether [`may`](Self::may) ever says no. Asked for once; if not, `may` isn't asked.
+    fn is_guard(&self) -> bool {
+        false
+    }
+
+    /// Whether the running script may do this; else an error of kind `denied`.
+    fn may(&self, access: Access<'_>) -> Result<(), Error> {
+        let _ = access;
+        Ok(())
     }
 
     /// A script is about to despawn the entity, which is still whole.

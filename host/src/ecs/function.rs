@@ -1,17 +1,17 @@
-//! Rust functions that scripts call as `world:name(...)`, and the conversions of their arguments.
+//! Rust functions that scripts call as `world:name(...)` or, in a module of them, `module.name(...)`, and the conversions of their arguments.
 
-use super::bridge::{Bridge, Keep, finish};
+use super::bridge::{Bridge, Keep, bridge_of, finish};
+use super::extension::Access;
 use super::marshal;
 use super::value::Value;
-use super::world::self_argument;
 use bevy_ecs::entity::Entity;
 use bevy_ecs::world::World;
 use bluetick_scripting::raw::*;
-use bluetick_scripting::{Error, Vm};
+use bluetick_scripting::{Error, Scheduler, Vm};
 use mlua::{FromLua, FromLuaMulti, IntoLua, IntoLuaMulti, Lua, MultiValue};
 use std::ffi::c_int;
 use std::marker::PhantomData;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 /// An entity as the argument or the result of a function: what scripts hold as a handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,13 +70,220 @@ impl IntoLua for Value {
 
 /// A registered function under its name.
 pub(crate) struct ScriptFunction {
+    /// The global table that it is in; `None` for a method of `world`.
+    pub module: Option<String>,
     pub name: String,
-    pub call: Rc<dyn Callable>,
+    pub call: Call,
+}
+
+impl ScriptFunction {
+    /// What messages and profiles call it: `nearest`, `paths.find`.
+    pub fn full_name(&self) -> String {
+        match &self.module {
+            Some(module) => format!("{module}.{}", self.name),
+            None => self.name.clone(),
+        }
+    }
+
+    /// How a script calls it: `world:nearest`, `paths.find`.
+    fn as_called(&self) -> String {
+        if self.module.is_some() { self.full_name() } else { format!("world:{}", self.name) }
+    }
+}
+
+/// How a function is called.
+pub(crate) enum Call {
+    /// It runs to its end at once.
+    Plain(Rc<dyn Callable>),
+    /// It runs on a stack of its own, and may wait. Makes its function for scripts.
+    Blocking(Box<dyn Fn(&Vm, Guard) -> Result<mlua::Function, Error>>),
+}
+
+/// What stands before a function that may wait: the bridge, and how the function is called.
+#[derive(Clone)]
+pub(crate) struct Guard {
+    bridge: Weak<Bridge>,
+    name: Rc<str>,
+    as_called: Rc<str>,
+    is_method: bool,
+}
+
+impl Guard {
+    /// The bridge, if the function may be called, with `first` as its first argument if it is a method.
+    fn pass(&self, first: impl FnOnce() -> mlua::Value) -> Result<Rc<Bridge>, Error> {
+        let bridge = self.bridge.upgrade().ok_or_else(|| Error::wrong_type("the host is gone"))?;
+        if self.is_method {
+            bridge.check_world(&first(), &self.name)?;
+        }
+        bridge.may(Access::Call(&self.name))?;
+        Ok(bridge)
+    }
+}
+
+/// The world, for a Rust function that a script has called and that may wait.
+///
+/// It is lent for a moment at a time: between two [`with`](Self::with) the function may wait on channels, and others
+/// change the world meanwhile.
+pub struct WorldAccess<'a> {
+    bridge: &'a Bridge,
+    scheduler: &'a Scheduler,
+}
+
+impl WorldAccess<'_> {
+    /// Borrows the world for as long as `f` runs, which can't wait: verbs that would are errors of kind `switch_trap`.
+    ///
+    /// # Errors
+    /// Of kind `type`, while no frame runs.
+    pub fn with<R>(&self, f: impl FnOnce(&mut World) -> R) -> Result<R, Error> {
+        struct Untrap<'a>(&'a Scheduler);
+        impl Drop for Untrap<'_> {
+            fn drop(&mut self) {
+                self.0.switch_trap(-1);
+            }
+        }
+        self.scheduler.switch_trap(1);
+        let _untrap = Untrap(self.scheduler);
+        self.bridge.with_world(|world| Ok(f(world)))
+    }
+
+    /// The scheduler, whose channels and tasklets the function may wait for.
+    pub fn scheduler(&self) -> &Scheduler {
+        self.scheduler
+    }
+}
+
+/// The arguments of a blocking function, after `world` if it is a method.
+struct Arguments<A> {
+    first: mlua::Value,
+    rest: Result<A, Error>,
+}
+
+/// As [`Arguments`], of a function in a module.
+struct AllArguments<A>(Result<A, Error>);
+
+impl<A: FromLuaMulti> FromLuaMulti for Arguments<A> {
+    fn from_lua_multi(mut values: MultiValue, lua: &Lua) -> mlua::Result<Self> {
+        let first = values.pop_front().unwrap_or(mlua::Value::Nil);
+        Ok(Self { first, rest: A::from_lua_multi(values, lua).map_err(|error| explain(&error)) })
+    }
+}
+
+impl<A: FromLuaMulti> FromLuaMulti for AllArguments<A> {
+    fn from_lua_multi(values: MultiValue, lua: &Lua) -> mlua::Result<Self> {
+        Ok(Self(A::from_lua_multi(values, lua).map_err(|error| explain(&error))))
+    }
+}
+
+/// Makes the function for scripts out of one that may wait.
+pub(super) fn blocking<A, R, E, F>(f: F) -> Call
+where
+    F: Fn(&WorldAccess<'_>, A) -> Result<R, E> + 'static,
+    A: FromLuaMulti + 'static,
+    R: IntoLuaMulti + 'static,
+    E: Into<Box<dyn std::error::Error>> + 'static,
+{
+    let f = Rc::new(f);
+    Call::Blocking(Box::new(move |vm, guard| {
+        let f = f.clone();
+        let run =
+            move |guard: &Guard, scheduler: &Scheduler, bridge: &Bridge, arguments: Result<A, Error>| {
+                let arguments = arguments.map_err(|error| within(error, &guard.as_called))?;
+                let access = WorldAccess { bridge, scheduler };
+                f(&access, arguments).map_err(|error| within(explain(&*error.into()), &guard.as_called))
+            };
+        if guard.is_method {
+            vm.blocking_function(c"world function", move |scheduler, arguments: Arguments<A>| {
+                let bridge = guard.pass(|| arguments.first)?;
+                run(&guard, scheduler, &bridge, arguments.rest)
+            })
+        } else {
+            vm.blocking_function(c"module function", move |scheduler, arguments: AllArguments<A>| {
+                let bridge = guard.pass(|| mlua::Value::Nil)?;
+                run(&guard, scheduler, &bridge, arguments.0)
+            })
+        }
+    }))
+}
+
+/// The error, with the name of the function that it comes from.
+fn within(mut error: Error, function: &str) -> Error {
+    error.message.insert_str(0, &format!("{function}: "));
+    error
 }
 
 /// A function whose types only its registration knew.
 pub(crate) trait Callable {
     fn call(&self, lua: &Lua, bridge: &Bridge, arguments: MultiValue) -> Result<MultiValue, Error>;
+}
+
+/// A table of Rust functions, which scripts know as a global: `paths.find(from, to)`.
+///
+/// ```
+/// use bevy_ecs::prelude::*;
+/// use bluetick::ecs::Functions;
+/// use std::convert::Infallible;
+///
+/// let paths = Functions::new()
+///     .function("count", |world: &mut World, _: ()| Ok::<_, Infallible>(world.entities().len()))
+///     .plain("double", |number: f64| Ok::<_, Infallible>(2.0 * number));
+/// let builder = bluetick::ScriptHost::builder().module("paths", paths);
+/// ```
+#[derive(Default)]
+pub struct Functions {
+    pub(super) all: Vec<(String, Call)>,
+}
+
+impl Functions {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A function that gets the world; see [`RegistryBuilder::function`](super::RegistryBuilder::function).
+    pub fn function<A, R, E, F>(mut self, name: &str, f: F) -> Self
+    where
+        F: Fn(&mut World, A) -> Result<R, E> + 'static,
+        A: FromLuaMulti + 'static,
+        R: IntoLuaMulti + 'static,
+        E: Into<Box<dyn std::error::Error>> + 'static,
+    {
+        self.all.push((name.to_owned(), Call::Plain(Rc::new(Function::new(f)))));
+        self
+    }
+
+    /// A function that looks at the world without changing it.
+    pub fn view<A, R, E, F>(self, name: &str, f: F) -> Self
+    where
+        F: Fn(&World, A) -> Result<R, E> + 'static,
+        A: FromLuaMulti + 'static,
+        R: IntoLuaMulti + 'static,
+        E: Into<Box<dyn std::error::Error>> + 'static,
+    {
+        self.function(name, move |world: &mut World, arguments: A| f(world, arguments))
+    }
+
+    /// A function that has nothing to do with the world.
+    pub fn plain<A, R, E, F>(self, name: &str, f: F) -> Self
+    where
+        F: Fn(A) -> Result<R, E> + 'static,
+        A: FromLuaMulti + 'static,
+        R: IntoLuaMulti + 'static,
+        E: Into<Box<dyn std::error::Error>> + 'static,
+    {
+        self.function(name, move |_: &mut World, arguments: A| f(arguments))
+    }
+
+    /// A function that may wait; see [`RegistryBuilder::blocking`](super::RegistryBuilder::blocking).
+    pub fn blocking<A, R, E, F>(mut self, name: &str, f: F) -> Self
+    where
+        F: Fn(&WorldAccess<'_>, A) -> Result<R, E> + 'static,
+        A: FromLuaMulti + 'static,
+        R: IntoLuaMulti + 'static,
+        E: Into<Box<dyn std::error::Error>> + 'static,
+    {
+        self.all.push((name.to_owned(), blocking(f)));
+        self
+    }
 }
 
 pub(super) struct Function<F, A, R, E> {
@@ -139,14 +346,51 @@ pub(super) fn install(
     vm: &Vm,
     methods: Vec<(&'static str, mlua::Function)>,
 ) -> Result<(), Error> {
-    let table: mlua::Table = vm.lua().globals().get("world")?;
+    let world: mlua::Table = vm.lua().globals().get("world")?;
+    let mut modules: Vec<(&str, mlua::Table)> = Vec::new();
     for function in &bridge.registry().functions {
-        let (call, name, at_call) = (Rc::clone(&function.call), function.name.clone(), Rc::clone(bridge));
-        let inner = vm.lua().create_function(move |lua, arguments: MultiValue| {
+        let table = match &function.module {
+            None => world.clone(),
+            Some(module) => match modules.iter().find(|(name, _)| name == module) {
+                Some((_, table)) => table.clone(),
+                None => {
+                    if vm.lua().globals().contains_key(module.as_str())? {
+                        let text =
+                            format!("a module can't be called '{module}': scripts know it as something else");
+                        return Err(Error::wrong_type(text));
+                    }
+                    let table = vm.lua().create_table()?;
+                    modules.push((module, table.clone()));
+                    table
+                }
+            },
+        };
+        let is_method = function.module.is_none();
+        let (name, as_called) = (Rc::from(function.full_name()), Rc::from(function.as_called()));
+        let guard = Guard { bridge: Rc::downgrade(bridge), name, as_called, is_method };
+        let call = match &function.call {
+            Call::Plain(call) => Rc::clone(call),
+            Call::Blocking(make) => {
+                table.raw_set(function.name.as_str(), make(vm, guard)?)?;
+                continue;
+            }
+        };
+        let inner = vm.lua().create_function(move |lua, mut arguments: MultiValue| {
+            let first = || {
+                if is_method { arguments.pop_front().unwrap_or(mlua::Value::Nil) } else { mlua::Value::Nil }
+            };
+            let bridge = match guard.pass(first) {
+                Ok(bridge) => bridge,
+                Err(error) => {
+                    if let Some(bridge) = guard.bridge.upgrade() {
+                        bridge.failure.replace(Some(error));
+                    }
+                    return Ok(MultiValue::new());
+                }
+            };
             // mlua would wrap our error; it waits for the C function around this one, which raises it.
-            Ok(call.call(lua, &at_call, arguments).unwrap_or_else(|mut error| {
-                error.message.insert_str(0, &format!("world:{name}: "));
-                at_call.failure.replace(Some(error));
+            Ok(call.call(lua, &bridge, arguments).unwrap_or_else(|error| {
+                bridge.failure.replace(Some(within(error, &guard.as_called)));
                 MultiValue::new()
             }))
         })?;
@@ -162,26 +406,26 @@ pub(super) fn install(
         table.raw_set(function.name.as_str(), outer)?;
     }
     for (name, method) in methods {
-        table.raw_set(name, method)?;
+        world.raw_set(name, method)?;
     }
-    table.set_readonly(true);
+    world.set_readonly(true);
+    for (name, table) in modules {
+        table.set_readonly(true);
+        vm.lua().globals().raw_set(name, table)?;
+    }
     Ok(())
 }
 
 unsafe extern "C-unwind" fn call_function(L: *mut lua_State) -> c_int {
     // SAFETY: made by `install` with these upvalues; what it is called with is checked.
     unsafe {
-        match self_argument(L, "name") {
-            Err(error) => finish(L, Err(error)),
-            Ok(bridge) => {
-                lua_pushvalue(L, lua_upvalueindex(2));
-                lua_replace(L, 1);
-                lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
-                match bridge.failure.take() {
-                    None => lua_gettop(L),
-                    Some(error) => finish(L, Err(error)),
-                }
-            }
+        let bridge = bridge_of(L);
+        lua_pushvalue(L, lua_upvalueindex(2));
+        lua_insert(L, 1);
+        lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+        match bridge.failure.take() {
+            None => lua_gettop(L),
+            Some(error) => finish(L, Err(error)),
         }
     }
 }

@@ -409,6 +409,7 @@ impl Bridge {
         entity: Entity,
         component: u16,
     ) -> Result<(), Error> {
+        self.may_read(component)?;
         let registered = &self.registry().components[usize::from(component)];
         let seen = self.with_world(|world| {
             let there = self.living(world, entity, &registered.name)?;

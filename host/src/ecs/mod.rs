@@ -39,6 +39,7 @@
 mod bridge;
 mod builder;
 mod component;
+mod dynamic;
 mod entity;
 mod extension;
 mod function;
@@ -61,8 +62,8 @@ pub use bridge::{Bridge, BridgeConfig};
 pub(crate) use builder::Builder;
 pub(crate) use component::Part;
 pub use component::{Registry, RegistryBuilder, RegistryError, ScriptHook};
-pub use extension::{Change, EntityExtension};
-pub use function::Handle;
+pub use extension::{Access, Change, EntityExtension};
+pub use function::{Functions, Handle, WorldAccess};
 pub(crate) use nearest::{did_you_mean, enumerate};
 pub use value::{MAX_DEPTH, MAX_VALUES, Segment, Value, ValueError};
 pub(crate) use world::find_named;

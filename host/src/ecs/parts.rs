@@ -2,7 +2,7 @@
 
 use super::bridge::Bridge;
 use super::entity::Method;
-use super::extension::Change;
+use super::extension::{Access, Change};
 use super::nearest::{did_you_mean, shorten};
 use super::value::Value;
 use bevy_ecs::entity::Entity;
@@ -50,6 +50,7 @@ impl Bridge {
         if *value == Value::Nil {
             return self.remove_part(entity, name).map(|_| ());
         }
+        self.may(Access::Write(granted_as(name)))?;
         let part = self.registry().part(name, value, None)?;
         self.with_world(|world| {
             self.living(world, entity, name)?;
@@ -67,6 +68,7 @@ impl Bridge {
             "Name" | "name" | "Script" | "Scripts" => None,
             name => Some(registry.components[usize::from(registry.component(name)?)].id),
         };
+        self.may(Access::Write(granted_as(name)))?;
         let removed = self.with_world(|world| {
             self.living(world, entity, name)?;
             let mut entity = world.entity_mut(entity);
@@ -100,6 +102,9 @@ impl Bridge {
             "Name" | "Script" | "Scripts" => None,
             name => Some(&registry.components[usize::from(registry.component(name)?)]),
         };
+        if name != "Name" {
+            self.may(Access::Read(granted_as(name)))?;
+        }
         self.with_world(|world| {
             let there = self.living(world, entity, name)?;
             match component {
@@ -117,6 +122,15 @@ impl Bridge {
                 }
             }
         })
+    }
+}
+
+/// The name by which profiles grant it.
+pub(super) fn granted_as(name: &str) -> &str {
+    match name {
+        "Scripts" => "Script",
+        "name" => "Name",
+        name => name,
     }
 }
 

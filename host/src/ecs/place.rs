@@ -187,6 +187,7 @@ impl Place {
     }
 
     fn look<R>(&self, f: impl FnOnce(&dyn PartialReflect) -> Result<R, ValueError>) -> Result<R, Error> {
+        self.bridge().may_read(self.component)?;
         let mut lost = false;
         let result = self.bridge().look(self.entity, self.component, &self.label, |data| {
             match walk(data, &self.steps) {
@@ -225,8 +226,9 @@ impl Place {
         &self,
         prepare: impl FnOnce(&dyn PartialReflect) -> Result<Edit, ValueError>,
     ) -> Result<Option<Value>, Error> {
-        let edit = self.look(prepare)?;
         let bridge = self.bridge();
+        bridge.may_write(self.component)?;
+        let edit = self.look(prepare)?;
         let removed = bridge.change(self.entity, self.component, &self.label, |data| {
             let data = walk_mut(data, &self.steps).ok_or_else(|| ValueError::new("is gone"))?;
             path::apply(data, edit)

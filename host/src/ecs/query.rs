@@ -42,6 +42,8 @@ use std::ptr;
 pub(super) struct Filter {
     /// The components that the loop yields, by their numbers in the registry.
     yields: Box<[u16]>,
+    /// All that it names.
+    named: Vec<u16>,
     with: Vec<ComponentId>,
     without: Vec<ComponentId>,
     /// One of them has changed since the last look, or if true was added.
@@ -62,12 +64,15 @@ impl Filter {
             names => (names, &[][..]),
         };
         filter.yields = names.iter().map(named).collect::<Result<_, _>>()?;
+        filter.named = filter.yields.to_vec();
         filter.with = filter.yields.iter().copied().map(id).collect();
         for (key, value) in options {
             let list = match value {
                 Value::List(list) => list.as_slice(),
                 name => std::slice::from_ref(name),
             };
+            let numbers: Result<Vec<u16>, ValueError> = list.iter().map(named).collect();
+            filter.named.extend(numbers.iter().flatten());
             let ids = list.iter().map(|name| named(name).map(id));
             match key {
                 Value::String(key) if key == "with" => {
@@ -96,6 +101,11 @@ impl Filter {
             }
         }
         Ok(filter)
+    }
+
+    /// An error of kind `denied` unless the running script may know of all that it names.
+    pub(super) fn check(&self, bridge: &Bridge) -> Result<(), Error> {
+        self.named.iter().try_for_each(|&number| bridge.may_read(number))
     }
 
     /// All entities that match now.
@@ -305,11 +315,14 @@ unsafe fn push_row(
     entity: Entity,
     yields: &[u16],
 ) -> Result<bool, Error> {
+    if bridge.guarded {
+        yields.iter().try_for_each(|&number| bridge.may_read(number))?;
+    }
     let world = bridge.world();
     if world.is_null() {
         return Err(bridge.no_world());
     }
-    let table = |number: u16| &bridge.components[usize::from(number)];
+    let table = |number: u16| bridge.component_table(number);
     // SAFETY: invariant 2 of the bridge. A place in the world is used only before something is pushed that could
     // run anything.
     unsafe {

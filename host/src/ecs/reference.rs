@@ -51,6 +51,7 @@ impl Reference {
     /// Copies what it refers to.
     pub(super) fn read(&self, bridge: &Bridge) -> Result<Value, Error> {
         let node = self.node(bridge);
+        bridge.may_read(node.component)?;
         bridge.look(self.entity, node.component, &node.label, |data| {
             let data = walk(data, &node.steps).ok_or_else(|| ValueError::new("is gone"))?;
             bridge.registry().types.read(data)
@@ -125,6 +126,7 @@ unsafe fn push_field(
         let node = (*reference).node(bridge);
         let field = &node.fields[i];
         let label = field_label(node, field);
+        bridge.may_read(node.component)?;
         let seen = bridge.look(entity, node.component, &label, |data| {
             if field.kind == Kind::Node {
                 return Ok(Seen::Container(0));
@@ -158,6 +160,7 @@ unsafe fn set_field(
     let node = reference.node(bridge);
     let field = &node.fields[i];
     let label = field_label(node, field);
+    bridge.may_write(node.component)?;
     // SAFETY: the value is on the stack.
     let value = unsafe { marshal::read(bridge, L, 3) }.map_err(|error| error.within(&label))?;
     let builder = Builder { types: &bridge.registry().types, named: None };
@@ -234,7 +237,7 @@ unsafe fn dispatch_get(L: *mut lua_State, reference: *const Reference, atom: c_i
     unsafe {
         let bridge = &*(*reference).bridge;
         let table = &bridge.nodes[(*reference).node as usize];
-        if !push_fast(bridge, L, &*reference, table, table.slot(atom)) {
+        if bridge.guarded || !push_fast(bridge, L, &*reference, table, table.slot(atom)) {
             slow(L, reference);
         }
     }
@@ -262,7 +265,8 @@ unsafe fn dispatch_set(L: *mut lua_State, reference: *const Reference, atom: c_i
     unsafe {
         let bridge = &*(*reference).bridge;
         let table = &bridge.nodes[(*reference).node as usize];
-        if !write_scalar(bridge, L, 3, (*reference).entity, table.column, table.slot(atom)) {
+        if bridge.guarded || !write_scalar(bridge, L, 3, (*reference).entity, table.column, table.slot(atom))
+        {
             slow(L, reference);
         }
     }

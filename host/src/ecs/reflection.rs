@@ -1,6 +1,7 @@
 //! What reflection tells about the types that components are made of, and [`Value`]s out of their data: the way from
 //! components to scripts.
 
+use super::dynamic::{Any, Key};
 use super::nearest::enumerate;
 use super::value::{MAX_DEPTH, Value, ValueError};
 use bevy_ecs::entity::Entity;
@@ -229,6 +230,12 @@ impl Types {
         if let Some(value) = self.scalar(data) {
             return Ok(Seen::Value(value));
         }
+        if let Some(any) = data.try_downcast_ref::<Any>() {
+            return Ok(match any.scalar() {
+                Some(value) => Seen::Value(value),
+                None => Seen::Container(1),
+            });
+        }
         let wrapped = |inner| {
             Ok(match self.see(inner)? {
                 Seen::Container(wrappers) => Seen::Container(wrappers + 1),
@@ -270,6 +277,11 @@ impl Types {
             return Ok(Some(value));
         }
         let inner = |data: &dyn PartialReflect| self.read_within(data, depth + 1);
+        match data.try_downcast_ref::<Any>() {
+            Some(Any::List(list)) => return inner(list),
+            Some(Any::Table(table)) => return inner(table),
+            _ => {}
+        }
         let list = |items: &mut dyn Iterator<Item = &dyn PartialReflect>| {
             let mut list = Vec::new();
             for (i, item) in items.enumerate() {
@@ -341,6 +353,12 @@ impl Types {
     /// The value of something that has no insides for a script.
     fn scalar(&self, data: &dyn PartialReflect) -> Option<Value> {
         let data = data.try_as_reflect()?;
+        if let Some(any) = data.downcast_ref::<Any>() {
+            return any.scalar();
+        }
+        if let Some(key) = data.downcast_ref::<Key>() {
+            return Some(key.value());
+        }
         if let Some(conversion) = self.conversions.get(&data.as_any().type_id()) {
             return Some((conversion.to_value)(data));
         }

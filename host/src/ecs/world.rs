@@ -7,6 +7,7 @@
 //! world:entity("4v1") -> entity or nil      the one with this id, if it is there
 //! world:named("gate") -> entity or nil      the first with this name, in the order of queries
 //! world:resource("Score") -> reference or nil
+//! world:declare("Poison", { dps = 2 })      a component of the script's own: see dynamic.rs
 //! ```
 //!
 //! and every function that the programmer registered.
@@ -14,9 +15,10 @@
 use super::bridge::{Bridge, bridge_of, finish, push_function};
 use super::component::Part;
 use super::entity::{any_text, text};
-use super::extension::Change;
+use super::extension::{Access, Change};
 use super::layout::Kind;
 use super::nearest::{did_you_mean, shorten};
+use super::parts::granted_as;
 use super::query::{self, Filter};
 use super::reflection::Seen;
 use super::value::{Value, ValueError};
@@ -30,7 +32,7 @@ use bluetick_scripting::raw::*;
 use std::ffi::c_int;
 
 /// The methods that are here.
-const METHODS: [&str; 6] = ["spawn", "query", "count", "entity", "named", "resource"];
+const METHODS: [&str; 7] = ["spawn", "query", "count", "entity", "named", "resource", "declare"];
 
 /// The methods that a host adds.
 pub(crate) const HOST_METHODS: [&str; 4] = ["send", "messages", "added", "removed"];
@@ -47,7 +49,8 @@ pub(super) fn is_method(name: &str) -> bool {
 pub(super) unsafe fn install(bridge: &Bridge, L: *mut lua_State) {
     // SAFETY: balanced pushes and pops.
     unsafe {
-        let functions: [(_, lua_CFunction); 6] = [
+        let functions: [(_, lua_CFunction); 7] = [
+            (c"declare", declare),
             (c"spawn", spawn),
             (c"query", query),
             (c"count", count),
@@ -94,7 +97,9 @@ unsafe extern "C-unwind" fn unknown(L: *mut lua_State) -> c_int {
     // SAFETY: a metamethod; what it is called with is checked.
     unsafe {
         let result = {
-            let functions = bridge_of(L).registry().functions.iter().map(|function| function.name.as_str());
+            let functions =
+                bridge_of(L).registry().functions.iter().filter(|function| function.module.is_none());
+            let functions = functions.map(|function| function.name.as_str());
             let name = any_text(L, 2);
             let near = did_you_mean(&name, METHODS.into_iter().chain(HOST_METHODS).chain(functions));
             Err(Error::wrong_type(format!("world has no method '{}'{near}", shorten(&name))))
@@ -125,13 +130,17 @@ impl Bridge {
     /// Spawns an entity from a table of components, name and scripts; or nothing.
     fn spawn(&self, description: &Value) -> Result<Entity, Error> {
         let registry = self.registry();
+        self.may(Access::Spawn)?;
         let mut parts = Vec::new();
         match description {
             Value::Nil => {}
             Value::Map(entries) => {
                 for (key, value) in entries {
                     match key {
-                        Value::String(name) => parts.push(registry.part(name, value, None)?),
+                        Value::String(name) => {
+                            self.may(Access::Write(granted_as(name)))?;
+                            parts.push(registry.part(name, value, None)?);
+                        }
                         key => return Err(ValueError::mismatch("the name of a component", key).into()),
                     }
                 }
@@ -154,6 +163,7 @@ impl Bridge {
             let near = did_you_mean(name, registry.resource_names());
             Error::wrong_type(format!("there is no resource '{}'{near}", shorten(name)))
         })?;
+        self.may_read(number)?;
         let registered = &registry.components[usize::from(number)];
         // A resource is the component of an entity that stays the same.
         let found = self.with_world(|world| {
@@ -224,6 +234,7 @@ unsafe extern "C-unwind" fn query(L: *mut lua_State) -> c_int {
         unsafe {
             let bridge = self_argument(L, "query")?;
             let filter = Filter::parse(bridge.registry(), &query::arguments(bridge, L, 2)?)?;
+            filter.check(bridge)?;
             query::push(bridge, L, filter)?;
             Ok(1)
         }
@@ -240,6 +251,7 @@ unsafe extern "C-unwind" fn count(L: *mut lua_State) -> c_int {
         unsafe {
             let bridge = self_argument(L, "count")?;
             let filter = Filter::parse(bridge.registry(), &query::arguments(bridge, L, 2)?)?;
+            filter.check(bridge)?;
             let count = bridge.with_world(|world| Ok(filter.count(bridge, world)))?;
             lua_pushnumber(L, count as f64);
             Ok(1)
@@ -247,6 +259,27 @@ unsafe extern "C-unwind" fn count(L: *mut lua_State) -> c_int {
     }
     // SAFETY: called by a script; what it is called with is checked.
     unsafe { finish(L, count(L)) }
+}
+
+unsafe extern "C-unwind" fn declare(L: *mut lua_State) -> c_int {
+    /// # Safety
+    /// Called in a C function that knows the bridge.
+    unsafe fn declare(L: *mut lua_State) -> Result<c_int, Error> {
+        // SAFETY: as above.
+        unsafe {
+            let bridge = self_argument(L, "declare")?;
+            let name = text(L, 2).ok_or_else(|| {
+                let found = any_text(L, 2);
+                Error::wrong_type(format!("world:declare: expected the name of a component, got {found}"))
+            })?;
+            bridge.may(Access::Write(&name))?;
+            let defaults = marshal::read(bridge, L, 3).map_err(|error| error.within(&name))?;
+            bridge.with_world(|world| Ok(bridge.registry().declare(world, &name, &defaults)?))?;
+            Ok(0)
+        }
+    }
+    // SAFETY: called by a script; what it is called with is checked.
+    unsafe { finish(L, declare(L)) }
 }
 
 /// The entity whose id was written like this.

@@ -11,7 +11,7 @@
 use super::change::ChangeWait;
 use super::{Lifecycle, Listener, Signals, Waiter};
 use crate::clock::SharedClock;
-use crate::ecs::{Bridge, Builder, Value, ValueError, did_you_mean};
+use crate::ecs::{Access, Bridge, Builder, Value, ValueError, did_you_mean};
 use crate::synchro::{LONGEST, Synchro};
 use bevy_ecs::entity::Entity;
 use bluetick_scripting::{Call, Error, ErrorKind, Overflow, Reply, Vm};
@@ -79,6 +79,7 @@ fn send(context: &Context, call: &mut Call<'_>) -> Result<Reply, Error> {
         let value = if value == Value::Nil { Value::Map(Vec::new()) } else { value };
         let registry = bridge.registry();
         let number = registry.message(&name)?;
+        bridge.may(Access::Message(&name))?;
         let kind = &registry.messages[number];
         let message = Builder { types: &registry.types, named: None }
             .build(kind.info, &value)
@@ -159,6 +160,7 @@ fn messages(context: &Context, call: &mut Call<'_>) -> Result<Reply, Error> {
         let name = name(call, 2, "messages", "a message")?;
         let registry = bridge.registry();
         let number = registry.message(&name)?;
+        bridge.may(Access::Message(&name))?;
         let kind = &registry.messages[number];
         let options = Options::parse(&call.get(3)?, kind.addressed).map_err(|e| e.within(&name))?;
         if signals.topics[number].is_idle() {
@@ -178,6 +180,7 @@ fn lifecycle(
         let name = name(call, 2, method, "a component")?;
         let registry = bridge.registry();
         let component = registry.component(&name)?;
+        bridge.may(Access::Read(&name))?;
         let options = Options::parse(&call.get(3)?, false).map_err(|e| e.within(method))?;
         let topic =
             bridge.with_world(|world| Ok(signals.lifecycle_topic(registry, world, what(component))))?;
@@ -218,6 +221,7 @@ impl Waiting<'_> {
         let deadline = self.deadline(call.optional_number(3, "wait_for: seconds")?, "wait_for")?;
         let registry = self.bridge.registry();
         let number = registry.message(&name)?;
+        self.bridge.may(Access::Message(&name))?;
         self.living(entity, "wait_for")?;
         let written = self.bridge.with_world(|world| Ok(registry.messages[number].written(world)))?;
         let mut signals = self.signals.borrow_mut();
@@ -247,7 +251,9 @@ impl Waiting<'_> {
         let deadline = self.deadline(seconds, "changed")?;
         let mut numbers = Vec::new();
         for index in 2..=last.max(2) {
-            numbers.push(registry.component(&name(call, index, "changed", "a component")?)?);
+            let name = name(call, index, "changed", "a component")?;
+            numbers.push(registry.component(&name)?);
+            self.bridge.may(Access::Read(&name))?;
         }
         self.living(entity, "changed")?;
         let (components, since) = self.bridge.with_world(|world| {

@@ -5,7 +5,7 @@ use super::machine::Machine;
 use super::value::{self, describe};
 use super::vm::Vm;
 use crate::reload::Snapshot;
-use crate::scheduler::{Error, ErrorKind};
+use crate::scheduler::Error;
 use mlua::{Function, IntoLuaMulti, MultiValue, Table, Value};
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_char, c_int};
@@ -19,6 +19,12 @@ pub trait Loader {
 
     /// The text of a module.
     fn read(&self, module: &str) -> Result<ModuleText, String>;
+
+    /// Whether the module `from` may require `module`; an error says why not.
+    fn may_require(&self, from: &str, module: &str) -> Result<(), Error> {
+        let _ = (from, module);
+        Ok(())
+    }
 
     /// `from` has required `on`.
     fn required(&self, from: &str, on: &str) {
@@ -299,7 +305,7 @@ impl Vm {
         })
     }
 
-    fn require_from(&self, from: &str, specifier: &str) -> Result<Value, String> {
+    fn require_from(&self, from: &str, specifier: &str) -> Result<Value, Error> {
         let (loader, from) = {
             let modules = self.modules.borrow();
             let from = modules
@@ -311,11 +317,13 @@ impl Vm {
                 .unwrap_or_else(|| from.trim_end_matches(".luau").into());
             (modules.loader.clone(), from)
         };
-        let loader = loader.ok_or("this VM has no loader, so modules can't be found")?;
-        let module = loader.resolve(&from, specifier)?;
+        let loader =
+            loader.ok_or_else(|| Error::wrong_type("this VM has no loader, so modules can't be found"))?;
+        let module = loader.resolve(&from, specifier).map_err(Error::wrong_type)?;
+        loader.may_require(&from, &module)?;
         // Noted before it is loaded: when a file at fault is mended, those that need it try again.
         loader.required(&from, &module);
-        self.require(&module).map_err(|error| error.message)
+        self.require(&module).map_err(|error| Error::wrong_type(error.message))
     }
 }
 
@@ -337,17 +345,17 @@ unsafe extern "C-unwind" fn require(L: *mut lua_State) -> c_int {
             Some(vm) => vm.require_from(&from, &specifier).and_then(|value| {
                 let lua = vm.lua();
                 lua.exec_raw_lua(|raw| {
-                    raw.push_value(&value).map_err(|error| error.to_string())?;
+                    raw.push_value(&value)?;
                     lua_xmove(raw.state(), L, 1);
                     Ok(())
                 })
             }),
-            None => Err("this VM has no modules".into()),
+            None => Err(Error::wrong_type("this VM has no modules")),
         };
         drop((specifier, from));
         match result {
             Ok(()) => 1,
-            Err(message) => value::raise(L, ErrorKind::Type, message),
+            Err(Error { kind, message, .. }) => value::raise(L, kind, message),
         }
     }
 }
