@@ -3,7 +3,7 @@
 //! This file talks to the VM directly. It pushes values that the VM keeps alive, and raises only when
 //! nothing is alive that owns something.
 
-use crate::clock::SharedClock;
+use crate::clock::SharedClocks;
 use crate::ecs::{Access, Bridge, Change, EntityExtension};
 use crate::instances::Instances;
 use crate::profile::Profiles;
@@ -34,7 +34,7 @@ pub(crate) struct Extension {
     pub vm: Weak<Vm>,
     pub signals: Rc<RefCell<Option<Signals>>>,
     pub synchro: Rc<RefCell<Synchro>>,
-    pub clock: SharedClock,
+    pub clocks: SharedClocks,
     pub profiles: Rc<Profiles>,
     /// Whose profile was looked up last, and which that is.
     pub profiled: Cell<(OwnerId, Option<usize>)>,
@@ -117,7 +117,8 @@ impl EntityExtension for Extension {
     }
 
     unsafe fn call(&self, bridge: &Bridge, L: *mut lua_State, entity: Entity, method: usize) -> c_int {
-        let waiting = Waiting { bridge, signals: &self.signals, synchro: &self.synchro, clock: &self.clock };
+        let waiting =
+            Waiting { bridge, signals: &self.signals, synchro: &self.synchro, clocks: &self.clocks };
         // SAFETY: as `get`; what is alive here owns nothing.
         unsafe {
             match method {

@@ -1,5 +1,6 @@
 //! One frame: what [`ScriptHost::tick`] does, in which order, and what it tells of it.
 
+use crate::dilation::DilationEvent;
 use crate::failure::ScriptFailure;
 use crate::host::ScriptHost;
 use crate::instances::StartFailure;
@@ -23,10 +24,20 @@ pub struct FrameReport {
     pub frame: u64,
     /// Seconds of simulated time since the start.
     pub sim_time: f64,
+    /// What the wall clock shows: the sum of the frame times.
+    pub clock_time: f64,
+    /// How fast simulated time passes by time dilation; 1 is as fast as the wall clock.
+    pub dilation: f64,
+    /// The pace will change, for [clients](crate::ClockMessage::Update) to be told.
+    pub dilation_event: Option<DilationEvent>,
     /// How long the tick took.
     pub wall_time: Duration,
     /// How long the scripts among it took.
     pub script_time: Duration,
+    /// How long scripts have run after the budget was used up: until the end of a slice.
+    pub overshoot: Duration,
+    /// How long the garbage collector took, in time of its own.
+    pub gc_time: Duration,
     /// How long they may take.
     pub budget: Budget,
     /// Slices that were used up, the first 100 of them: their tasklets were interrupted.
@@ -35,6 +46,8 @@ pub struct FrameReport {
     pub runnable_before: usize,
     /// See [`runnable_before`](Self::runnable_before).
     pub left_over: usize,
+    /// Those among the ones left over that have used up their slice.
+    pub put_off: usize,
     /// How often a tasklet was given control.
     pub slices: u64,
     /// Values handed over on channels.
@@ -68,10 +81,12 @@ impl ScriptHost {
     /// went, changes; sleepers by time, then yielders; the run, in which leftovers of the last frame come first; endings again.
     pub fn tick(&mut self, world: &mut World, dt: f64) -> FrameReport {
         let began = self.time.now();
-        let clock = self.clock.advance(dt);
+        let clock = self.clocks.with(|clocks| clocks.advance(dt));
         let mut report = FrameReport {
             frame: clock.frame,
             sim_time: clock.sim,
+            clock_time: clock.wall,
+            dilation: clock.dilation,
             budget: self.budget.limit,
             ..FrameReport::default()
         };
@@ -81,15 +96,16 @@ impl ScriptHost {
         self.follow_entities(world, true, &mut report);
         self.tell_signals(world);
 
-        let runnable = self.vm.runnable();
-        let woken = self.synchro.borrow_mut().wake(&self.vm, clock.sim);
-        report.woken = woken.sleepers + woken.yielders;
-        report.runnable_before = runnable + report.woken;
+        self.wake(world, &mut report);
+        report.runnable_before = self.vm.runnable();
 
         let running = self.time.now();
         let (bridge, vm) = (self.bridge.clone(), self.vm.clone());
         let in_time = self.budget.go_on(&vm, &self.time);
         bridge.lend(world, || vm.run_ready(in_time));
+        if let Budget::Time(limit) = report.budget {
+            report.overshoot = self.time.since(running).saturating_sub(limit);
+        }
         self.note_ended(world, &mut report);
         self.follow_entities(world, false, &mut report);
         report.overruns = self.vm.take_overruns().into_iter().map(|overrun| self.overrun(overrun)).collect();
@@ -98,7 +114,7 @@ impl ScriptHost {
 
         self.note_listeners(&mut report);
         (report.sleeping, report.yielding) = self.synchro.borrow_mut().counts(&self.vm, report.listening);
-        report.left_over = self.vm.runnable();
+        (report.left_over, report.put_off) = (self.vm.runnable(), self.vm.put_off());
         let (slices, messages) = self.vm.work_done();
         report.slices = slices - self.counted.0;
         report.messages = messages - self.counted.1;
@@ -106,8 +122,33 @@ impl ScriptHost {
         for failure in &report.failures {
             tracing::error!("{failure}");
         }
+        // Who never gives control away is no overload: the frame got through all the same.
+        let overloaded = report.left_over > report.put_off;
+        report.dilation_event = self.clocks.with(|clocks| clocks.timeline().judge(overloaded));
+        report.gc_time = self.pacer.collect(&self.vm, &self.time, began);
         report.wall_time = self.time.since(began);
         report
+    }
+
+    /// Makes runnable whose time has come: sleepers by the wall clock, by simulated time and by its groups;
+    /// what tickers make; and who has yielded in the last frame.
+    fn wake(&mut self, world: &mut World, report: &mut FrameReport) {
+        let (clocks, clock) = self.clocks.with(|clocks| (clocks.len(), clocks.world()));
+        for index in 0..clocks {
+            let now = self.clocks.with(|clocks| clocks.now_of(index));
+            report.woken += self.synchro.borrow_mut().sleepers.wake(&self.vm, index, now);
+        }
+        for (name, message) in self.tickers.call(world, &self.vm, clock) {
+            report.failures.push(ScriptFailure {
+                entity: None,
+                script: String::new(),
+                tasklet: format!("the ticker '{name}'"),
+                message,
+                traceback: String::new(),
+                excerpt: String::new(),
+            });
+        }
+        report.woken += self.synchro.borrow_mut().wake_yielders(&self.vm);
     }
 
     /// Brings changed files in, and starts again what has failed because of them.
@@ -226,7 +267,7 @@ impl ScriptHost {
     }
 
     /// Tasklets that have ended in this frame.
-    fn note_ended(&self, world: &mut World, report: &mut FrameReport) {
+    pub(crate) fn note_ended(&self, world: &mut World, report: &mut FrameReport) {
         for Ended { tasklet, owner, failure } in self.vm.take_ended() {
             let whose = self.instances.borrow().whose(owner);
             let status = match &failure {

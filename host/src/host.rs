@@ -1,7 +1,9 @@
 //! The host: what a game makes once, and ticks once a frame.
 
 use crate::budget::FrameBudget;
-use crate::clock::{Clock, SharedClock};
+use crate::clock::SharedClocks;
+use crate::collector::{GcPace, Pacer};
+use crate::dilation::TimeDilation;
 use crate::ecs::{
     Bridge, BridgeConfig, Functions, Registry, RegistryBuilder, RegistryError, ScriptHook, Value, WorldAccess,
 };
@@ -12,6 +14,7 @@ use crate::reloader::Reloader;
 use crate::script::{Script, ScriptEvents};
 use crate::signals::{self, Signals};
 use crate::synchro::{self, Synchro};
+use crate::ticker::Tickers;
 use crate::time::RealTime;
 use bevy_ecs::component::{Component, Mutable};
 use bevy_ecs::entity::Entity;
@@ -79,7 +82,9 @@ pub struct ScriptHost {
     pub(crate) bridge: Rc<Bridge>,
     pub(crate) vm: Rc<Vm>,
     pub(crate) library: Rc<Library>,
-    pub(crate) clock: SharedClock,
+    pub(crate) clocks: SharedClocks,
+    pub(crate) tickers: Tickers,
+    pub(crate) pacer: Pacer,
     /// For whom deferred functions run now, whoever has caused that.
     acting: Rc<Cell<Option<OwnerId>>>,
     pub(crate) reloader: Reloader,
@@ -102,16 +107,13 @@ impl ScriptHost {
             vm: VmConfig { slice: SliceLimit::time(Duration::from_millis(5)), ..VmConfig::default() },
             budget: Duration::from_millis(250).into(),
             time: RealTime::default(),
+            dilation: None,
+            gc: GcPace::default(),
             seed: None,
             keep_printed: false,
             direct: true,
             profiles: Profiles::default(),
         }
-    }
-
-    /// The clock, as it stood in the last frame.
-    pub fn clock(&self) -> Clock {
-        self.clock.get()
     }
 
     /// The script files.
@@ -200,6 +202,8 @@ pub struct HostBuilder {
     vm: VmConfig,
     budget: Budget,
     time: RealTime,
+    dilation: Option<TimeDilation>,
+    gc: GcPace,
     seed: Option<u64>,
     keep_printed: bool,
     direct: bool,
@@ -365,6 +369,18 @@ impl HostBuilder {
         self
     }
 
+    /// Dilates time under overload. Default: it doesn't.
+    pub fn time_dilation(mut self, dilation: TimeDilation) -> Self {
+        self.dilation = Some(dilation);
+        self
+    }
+
+    /// How much time a frame gives to the garbage collector.
+    pub fn gc(mut self, pace: GcPace) -> Self {
+        self.gc = pace;
+        self
+    }
+
     /// Where real time comes from, for budgets and measurements: the time since some start. Default: the
     /// machine's clock. Tests drive one of their own.
     pub fn time_source(mut self, source: impl Fn() -> Duration + 'static) -> Self {
@@ -395,7 +411,7 @@ impl HostBuilder {
             Source::Library(library) => library,
         });
         let vm = Vm::new(self.vm)?;
-        let clock = SharedClock::default();
+        let clocks = SharedClocks::new(self.dilation);
         let synchro = Rc::new(RefCell::new(Synchro::default()));
         let instances = Rc::new(RefCell::new(Instances::default()));
         let there = ScriptEvents::of_those_there(world);
@@ -409,7 +425,7 @@ impl HostBuilder {
             vm: Rc::downgrade(&vm),
             signals: signals.clone(),
             synchro: synchro.clone(),
-            clock: clock.clone(),
+            clocks: clocks.clone(),
             profiles: profiles.clone(),
             profiled: Cell::default(),
             acting: acting.clone(),
@@ -424,8 +440,8 @@ impl HostBuilder {
         };
         let bridge = Bridge::install(&vm, Rc::new(registry), config)?;
         let _ = context.bridge.set(Rc::downgrade(&bridge));
-        clock.install(&vm)?;
-        synchro::install(&vm, &synchro, &clock)?;
+        clocks.install(&vm)?;
+        synchro::install(&vm, &synchro, &clocks, &self.time)?;
         let printed = Rc::new(RefCell::new(Vec::new()));
         if self.keep_printed {
             install_print(&vm, printed.clone())?;
@@ -445,7 +461,9 @@ impl HostBuilder {
             bridge,
             vm,
             library,
-            clock,
+            clocks,
+            tickers: Tickers::default(),
+            pacer: Pacer::new(self.gc),
             reloader: Reloader::default(),
             budget: FrameBudget::new(self.budget),
             time: self.time,

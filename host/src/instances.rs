@@ -1,7 +1,7 @@
 //! The scripts that entities run: which tasklets, states and inboxes belong to which entity.
 
 use crate::ecs::Handle;
-use crate::script::{Dormant, Restart, Script, ScriptEvents, ScriptStatus};
+use crate::script::{Dormant, Restart, Script, ScriptClock, ScriptEvents, ScriptStatus};
 use bevy_ecs::entity::Entity;
 use bevy_ecs::name::Name;
 use bevy_ecs::world::World;
@@ -116,6 +116,9 @@ impl Instances {
         let started = entry_point(vm, script, &mut self.unloadable).and_then(|run| {
             let tasklet = vm.spawn(&run, Handle(entity), instance.owner).map_err(|error| error.message)?;
             vm.watch(tasklet);
+            if let Some(ScriptClock(clock)) = world.get(entity) {
+                vm.set_clock(tasklet, clock.index());
+            }
             vm.set_name(tasklet, &tasklet_name(world, entity, script));
             Ok(tasklet)
         });

@@ -47,6 +47,8 @@
 mod bevy;
 mod budget;
 mod clock;
+mod collector;
+mod dilation;
 pub mod ecs;
 mod extension;
 mod failure;
@@ -59,19 +61,26 @@ mod reloader;
 pub mod scene;
 mod script;
 mod signals;
+mod sleepers;
 mod synchro;
+mod ticker;
 mod time;
+mod timekeeping;
 
 #[cfg(feature = "bevy")]
 pub use bevy::{BluetickPlugin, LastFrame, ScriptApp, ScriptFailed, ScriptSystems};
 pub use bluetick_assets::{AssetError, Library};
 pub use bluetick_scripting::{Budget, Error, ErrorKind, OverrunPolicy, ReloadReport, SliceLimit, Vm};
-pub use clock::Clock;
+pub use clock::{Clock, ClockId};
+pub use collector::GcPace;
+pub use dilation::{ClockMessage, DilationEvent, TimeDilation};
 pub use failure::ScriptFailure;
 pub use frame::FrameReport;
 pub use host::{BuildError, HostBuilder, ScriptHost};
 pub use overrun::ScriptOverrun;
 pub use profile::{Grant, Profile, ProfileError, Profiles};
 pub use scene::{Scene, SceneError};
-pub use script::{Dormant, Restart, Script, ScriptStatus};
+pub use script::{Dormant, Restart, Script, ScriptClock, ScriptStatus};
 pub use signals::SlowListener;
+pub use synchro::SynchroHandle;
+pub use ticker::{TickerContext, TickerId};

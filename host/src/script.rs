@@ -1,5 +1,6 @@
 //! The component that gives an entity its scripts.
 
+use crate::clock::ClockId;
 use bevy_ecs::component::Component;
 use bevy_ecs::entity::Entity;
 use bevy_ecs::lifecycle::HookContext;
@@ -176,6 +177,25 @@ impl Dormant {
         self.only.as_ref().is_none_or(|names| names.iter().any(|name| name == script))
     }
 }
+
+/// The clock by which the scripts of an entity live from their start: they sleep by it, and `clock.sim()` and
+/// `clock.delta()` show it. Without this component that is the world's simulated time.
+///
+/// [`ScriptHost::set_entity_clock`](crate::ScriptHost::set_entity_clock) changes it later.
+///
+/// ```
+/// use bevy_ecs::prelude::*;
+/// use bluetick::{ClockId, Script, ScriptClock, ScriptHost};
+///
+/// let mut world = World::new();
+/// let mut host = ScriptHost::builder().build(&mut world)?;
+/// let dream = host.add_clock("dream", ClockId::SIM)?;
+/// host.set_clock_scale(dream, 0.1)?;
+/// world.spawn((Script::new("goblin"), ScriptClock(dream)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Component, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScriptClock(pub ClockId);
 
 /// What has happened to `Script` components since the host last looked, in order.
 #[derive(Resource, Default)]

@@ -1,86 +1,37 @@
-//! Waiting for time to pass: `synchro.sleep` and `synchro.yield`.
+//! Waiting for time to pass: the library `synchro` of scripts, and the same for Rust tasklets.
 
-use crate::clock::SharedClock;
-use bluetick_scripting::{Call, Error, Reply, Vm, Wait};
+use crate::clock::{ClockId, SharedClocks};
+use crate::sleepers::Sleepers;
+use crate::time::RealTime;
+use bluetick_scripting::{Call, Error, Reply, Scheduler, TaskletId, Vm, Wait};
 use std::cell::RefCell;
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
 
-/// The longest sleep, in seconds: a day (`semantics.md` 5.9).
+/// The longest sleep by simulated time, in seconds: a day (`semantics.md` 5.9).
 pub(crate) const LONGEST: f64 = 24.0 * 3600.0;
 
-/// Time is compared to this many seconds, so that sums of frame times don't miss it by a rounding error.
-const TOLERANCE: f64 = 1e-7;
+/// The longest sleep by the wall clock, in seconds: two days (`semantics.md` 5.9).
+const LONGEST_WALL: f64 = 48.0 * 3600.0;
 
-/// So many sleepers that were killed may stay listed, however few there are that still sleep.
-const ENDED_WAITS: usize = 1024;
+/// How long a tasklet that is nice goes on, in seconds, unless it says otherwise (`semantics.md` 5.18).
+const NICE: f64 = 0.015;
 
-/// A tasklet that sleeps. Ordered by when it is due, and among equals by who came first.
-struct Sleeper {
-    due: f64,
-    number: u64,
-    wait: Wait,
-}
-
-impl PartialEq for Sleeper {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Sleeper {}
-
-impl PartialOrd for Sleeper {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Sleeper {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.due.total_cmp(&other.due).then(self.number.cmp(&other.number))
-    }
-}
-
-/// Who waits for time to pass. A wait that ended otherwise stays listed until it is due, and then
-/// wakes nobody: waits are never confused, because each has a number of its own.
+/// Who waits for time to pass.
 #[derive(Default)]
 pub(crate) struct Synchro {
-    sleepers: BinaryHeap<Reverse<Sleeper>>,
+    pub sleepers: Sleepers,
     yielders: Vec<Wait>,
-    slept: u64,
-}
-
-/// How many were woken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Woken {
-    pub sleepers: usize,
-    pub yielders: usize,
+    /// Nobody waits any more.
+    over: bool,
+    /// The slice in which somebody was nice, and since when it has gone on.
+    nice: Option<(u64, Duration)>,
 }
 
 impl Synchro {
-    /// Wakes who waits when it is due, with nothing.
-    pub fn sleep(&mut self, wait: Wait, due: f64) {
-        self.slept += 1;
-        self.sleepers.push(Reverse(Sleeper { due, number: self.slept, wait }));
-    }
-
-    /// Makes runnable who is due: sleepers first, by time, then those that have yielded, in the order in
-    /// which they did (`semantics.md` 5.5).
-    pub fn wake(&mut self, vm: &Vm, now: f64) -> Woken {
-        let mut woken = Woken::default();
-        while let Some(Reverse(sleeper)) = self.sleepers.peek()
-            && sleeper.due <= now + TOLERANCE
-        {
-            let wait = sleeper.wait;
-            self.sleepers.pop();
-            woken.sleepers += usize::from(vm.wake(wait.tasklet, wait.parking));
-        }
-        for wait in self.yielders.drain(..) {
-            woken.yielders += usize::from(vm.wake(wait.tasklet, wait.parking));
-        }
-        woken
+    /// Makes runnable who has yielded, in the order in which they did.
+    pub fn wake_yielders(&mut self, vm: &Vm) -> usize {
+        self.yielders.drain(..).map(|wait| usize::from(vm.wake(wait.tasklet, wait.parking))).sum()
     }
 
     /// How many sleep, and how many have yielded. Of those that are parked, `others` wait for something else; so
@@ -88,46 +39,323 @@ impl Synchro {
     pub fn counts(&mut self, vm: &Vm, others: usize) -> (usize, usize) {
         let parked = vm.parked().saturating_sub(others);
         let mut yielding = self.yielders.len();
-        if parked != self.sleepers.len() + yielding {
+        if parked != self.sleepers.entries() + yielding {
             yielding = self.yielders.iter().filter(|&&wait| vm.is_waiting(wait)).count();
         }
         let sleeping = parked.saturating_sub(yielding);
-        if self.sleepers.len() > 2 * sleeping + ENDED_WAITS {
-            self.sleepers.retain(|Reverse(sleeper)| vm.is_waiting(sleeper.wait));
-        }
+        self.sleepers.tidy(vm, sleeping);
         (sleeping, yielding)
+    }
+
+    /// Everybody who waits ends, the yielders first, then the sleepers by their clocks and times; whoever
+    /// waits from now on goes on at once (`semantics.md` 5.14).
+    pub fn shut_down(&mut self, vm: &Vm) -> Vec<TaskletId> {
+        self.over = true;
+        let yielders = self.yielders.drain(..).filter(|&wait| vm.is_waiting(wait)).map(|wait| wait.tasklet);
+        yielders.chain(self.sleepers.all(vm)).collect()
+    }
+
+    /// Whether the running slice has gone on for so long since it was nice for the first time.
+    fn was_long(&mut self, vm: &Vm, time: &RealTime, seconds: f64) -> bool {
+        let (slice, now) = (vm.work_done().0, time.now());
+        match self.nice {
+            Some((of, since)) if of == slice => now.saturating_sub(since).as_secs_f64() >= seconds,
+            _ => {
+                self.nice = Some((slice, now));
+                seconds <= 0.0
+            }
+        }
+    }
+}
+
+/// What the functions of the library share.
+#[derive(Clone)]
+struct Library {
+    synchro: Rc<RefCell<Synchro>>,
+    clocks: SharedClocks,
+    time: RealTime,
+    vm: Weak<Vm>,
+}
+
+impl Library {
+    fn vm(&self) -> Result<Rc<Vm>, Error> {
+        self.vm.upgrade().ok_or_else(|| Error::wrong_type("the host is gone"))
+    }
+
+    /// The caller sleeps until its clock, or the wall clock, shows what `due` makes of the time now.
+    #[inline]
+    fn sleep(
+        &self,
+        call: &mut Call<'_>,
+        verb: &str,
+        wall: bool,
+        due: impl FnOnce(f64) -> f64,
+    ) -> Result<Reply, Error> {
+        let (clock, now) = self.clocks.with(|clocks| {
+            let clock = if wall { ClockId::WALL } else { clocks.of(call.clock()) };
+            (clock, clocks.now(clock))
+        });
+        let mut synchro = self.synchro.borrow_mut();
+        if synchro.over {
+            return Ok(Reply::Nothing);
+        }
+        let wait = call.park(verb)?;
+        synchro.sleepers.sleep(wait, clock.index(), due(now));
+        Ok(Reply::Parked(wait))
+    }
+
+    /// `wakeup(tasklet, value?)` and, with `when`, `wakeup_at(tasklet, when, value?)`.
+    fn wake(&self, call: &Call<'_>, verb: &str, wall: Option<bool>) -> Result<Reply, Error> {
+        let vm = self.vm()?;
+        let tasklet = call.tasklet_at(1, &format!("{verb}: tasklet"))?;
+        let when = match wall {
+            Some(_) => Some(time(call, 2, verb)?),
+            None => None,
+        };
+        let asleep = self.synchro.borrow().sleepers.clock_of(&vm, tasklet);
+        let by_wall = |clock| clock == ClockId::WALL.index();
+        let Some((wait, clock)) = asleep.filter(|&(_, clock)| wall.is_none_or(|wall| wall == by_wall(clock)))
+        else {
+            let by = match wall {
+                None => "",
+                Some(true) => " by the wall clock",
+                Some(false) => " by simulated time",
+            };
+            return Err(Error::wrong_type(format!("{verb}: the tasklet is not asleep{by}")));
+        };
+        if let Some(when) = when {
+            let id = self.clocks.with(|clocks| if clock == 0 { ClockId::WALL } else { clocks.of(clock) });
+            if when > self.clocks.with(|clocks| clocks.now(id)) {
+                self.synchro.borrow_mut().sleepers.sleep(wait, clock, when);
+                return Ok(Reply::Nothing);
+            }
+        }
+        let value: mlua::Value = call.get(if when.is_some() { 3 } else { 2 })?;
+        vm.wake_with(wait, value)?;
+        Ok(Reply::Nothing)
     }
 }
 
 /// Makes the global `synchro` of scripts.
-pub(crate) fn install(vm: &Vm, synchro: &Rc<RefCell<Synchro>>, clock: &SharedClock) -> Result<(), Error> {
+pub(crate) fn install(
+    vm: &Rc<Vm>,
+    synchro: &Rc<RefCell<Synchro>>,
+    clocks: &SharedClocks,
+    time: &RealTime,
+) -> Result<(), Error> {
+    let library = || Library {
+        synchro: synchro.clone(),
+        clocks: clocks.clone(),
+        time: time.clone(),
+        vm: Rc::downgrade(vm),
+    };
     let sleep = {
-        let (synchro, clock) = (synchro.clone(), clock.clone());
+        let library = library();
         vm.function(c"sleep", move |call| {
-            let due = clock.get().sim + seconds(call)?;
-            let wait = call.park("synchro.sleep")?;
-            synchro.borrow_mut().sleep(wait, due);
-            Ok(Reply::Parked(wait))
+            let seconds = seconds(call, "synchro.sleep", LONGEST, "a day")?;
+            library.sleep(call, "synchro.sleep", false, |now| now + seconds)
         })?
+    };
+    let sleep_wall = {
+        let library = library();
+        vm.function(c"sleep_wall", move |call| {
+            let seconds = seconds(call, "synchro.sleep_wall", LONGEST_WALL, "two days")?;
+            library.sleep(call, "synchro.sleep_wall", true, |now| now + seconds)
+        })?
+    };
+    let sleep_until = |name, verb: &'static str, wall: bool| {
+        let library = library();
+        vm.function(name, move |call| {
+            let when = self::time(call, 1, verb)?;
+            library.sleep(call, verb, wall, |now| when.max(now))
+        })
     };
     let yield_ = {
         let synchro = synchro.clone();
         vm.function(c"yield", move |call| {
+            if synchro.borrow().over {
+                return Ok(Reply::Nothing);
+            }
             let wait = call.park("synchro.yield")?;
             synchro.borrow_mut().yielders.push(wait);
             Ok(Reply::Parked(wait))
         })?
     };
-    vm.library("synchro", vec![("sleep", sleep), ("yield", yield_)])
+    let be_nice = {
+        let library = library();
+        vm.function(c"be_nice", move |call| {
+            let seconds = call.optional_number(1, "synchro.be_nice: seconds")?.unwrap_or(NICE);
+            if seconds.is_nan() {
+                return Err(Error::wrong_type("synchro.be_nice: seconds has to be a number, got nan"));
+            }
+            let vm = library.vm()?;
+            let mut synchro = library.synchro.borrow_mut();
+            if synchro.over || !call.can_park() || !synchro.was_long(&vm, &library.time, seconds) {
+                return Ok(Reply::Nothing);
+            }
+            let wait = call.park("synchro.be_nice")?;
+            synchro.yielders.push(wait);
+            Ok(Reply::Parked(wait))
+        })?
+    };
+    let wake = |name, verb: &'static str, wall: Option<bool>| {
+        let library = library();
+        vm.function(name, move |call| library.wake(call, verb, wall))
+    };
+    let shutdown = {
+        let library = library();
+        vm.function(c"shutdown", move |call| {
+            let vm = library.vm()?;
+            let waiting = library.synchro.borrow_mut().shut_down(&vm);
+            for tasklet in waiting.into_iter().filter(|&tasklet| tasklet != call.tasklet()) {
+                vm.kill(tasklet)?;
+            }
+            Ok(Reply::Nothing)
+        })?
+    };
+    vm.library(
+        "synchro",
+        vec![
+            ("sleep", sleep),
+            ("sleep_wall", sleep_wall),
+            ("sleep_until", sleep_until(c"sleep_until", "synchro.sleep_until", false)?),
+            ("sleep_until_wall", sleep_until(c"sleep_until_wall", "synchro.sleep_until_wall", true)?),
+            ("yield", yield_),
+            ("be_nice", be_nice),
+            ("wakeup", wake(c"wakeup", "synchro.wakeup", None)?),
+            ("wakeup_at", wake(c"wakeup_at", "synchro.wakeup_at", Some(false))?),
+            ("wakeup_at_wall", wake(c"wakeup_at_wall", "synchro.wakeup_at_wall", Some(true))?),
+            ("shutdown", shutdown),
+        ],
+    )
 }
 
 /// How long the caller wants to sleep; an error says what is wrong with it.
-fn seconds(call: &Call<'_>) -> Result<f64, Error> {
-    let seconds = call.number(1, "synchro.sleep: seconds")?;
-    if !(0.0..=LONGEST).contains(&seconds) {
+fn seconds(call: &Call<'_>, verb: &str, longest: f64, that_is: &str) -> Result<f64, Error> {
+    let seconds = call.number(1, &what(verb, "seconds"))?;
+    if !(0.0..=longest).contains(&seconds) {
         return Err(Error::wrong_type(format!(
-            "synchro.sleep: seconds has to be a number from 0 to {LONGEST} (a day), got {seconds}"
+            "{verb}: seconds has to be a number from 0 to {longest} ({that_is}), got {seconds}"
         )));
     }
     Ok(seconds)
+}
+
+/// A time of a clock; an error says what is wrong with it.
+fn time(call: &Call<'_>, index: i32, verb: &str) -> Result<f64, Error> {
+    let time = call.number(index, &what(verb, "time"))?;
+    if !time.is_finite() {
+        return Err(Error::wrong_type(format!("{verb}: time has to be a finite number, got {time}")));
+    }
+    Ok(time)
+}
+
+fn what(verb: &str, argument: &str) -> String {
+    format!("{verb}: {argument}")
+}
+
+/// Waiting for time to pass, in tasklets whose body is Rust: the functions of `synchro` under the same names.
+///
+/// ```
+/// use bevy_ecs::prelude::*;
+/// use bluetick::{Error, ScriptHost};
+/// use std::{cell::Cell, rc::Rc};
+///
+/// let mut world = World::new();
+/// let mut host = ScriptHost::builder().build(&mut world)?;
+/// let (synchro, seen) = (host.synchro(), Rc::new(Cell::new(0)));
+/// let count = seen.clone();
+/// host.vm().scheduler().spawn(move || -> Result<(), Error> {
+///     loop {
+///         synchro.sleep(1.0)?;
+///         count.set(count.get() + 1);
+///     }
+/// })?;
+/// for _ in 0..9 {
+///     host.tick(&mut world, 0.5);
+/// }
+/// assert_eq!(seen.get(), 4);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct SynchroHandle {
+    library: Library,
+    scheduler: Scheduler,
+}
+
+impl SynchroHandle {
+    pub(crate) fn new(
+        vm: &Rc<Vm>,
+        synchro: &Rc<RefCell<Synchro>>,
+        clocks: &SharedClocks,
+        time: &RealTime,
+    ) -> Self {
+        let library = Library {
+            synchro: synchro.clone(),
+            clocks: clocks.clone(),
+            time: time.clone(),
+            vm: Rc::downgrade(vm),
+        };
+        Self { library, scheduler: vm.scheduler() }
+    }
+
+    /// Sleeps for so many seconds of the tasklet's clock.
+    ///
+    /// # Errors
+    /// Of kind `type` for a time that is no time or longer than a day; of kind `boundary` where the caller can't
+    /// wait; and what is thrown at the tasklet meanwhile.
+    pub fn sleep(&self, seconds: f64) -> Result<(), Error> {
+        self.sleep_by(seconds, false, LONGEST)
+    }
+
+    /// Sleeps for so many seconds of the wall clock.
+    ///
+    /// # Errors
+    /// As [`sleep`](Self::sleep); two days are the longest.
+    pub fn sleep_wall(&self, seconds: f64) -> Result<(), Error> {
+        self.sleep_by(seconds, true, LONGEST_WALL)
+    }
+
+    fn sleep_by(&self, seconds: f64, wall: bool, longest: f64) -> Result<(), Error> {
+        if !(0.0..=longest).contains(&seconds) {
+            return Err(Error::wrong_type(format!(
+                "sleep: seconds has to be a number from 0 to {longest}, got {seconds}"
+            )));
+        }
+        if self.library.synchro.borrow().over {
+            return Ok(());
+        }
+        let vm = self.library.vm()?;
+        let (clock, now) = self.library.clocks.with(|clocks| {
+            let clock = if wall { ClockId::WALL } else { clocks.of(vm.clock(vm.current())) };
+            (clock, clocks.now(clock))
+        });
+        self.scheduler.park("sleep", |wait| {
+            self.library.synchro.borrow_mut().sleepers.sleep(wait, clock.index(), now + seconds);
+        })
+    }
+
+    /// Waits for the next frame.
+    ///
+    /// # Errors
+    /// As [`sleep`](Self::sleep).
+    pub fn yield_(&self) -> Result<(), Error> {
+        if self.library.synchro.borrow().over {
+            return Ok(());
+        }
+        self.scheduler.park("yield", |wait| self.library.synchro.borrow_mut().yielders.push(wait))
+    }
+
+    /// Waits for the next frame if the slice has gone on for so many seconds since the first call
+    /// (`semantics.md` 5.18); CCP's default is 0.015.
+    ///
+    /// # Errors
+    /// As [`sleep`](Self::sleep).
+    pub fn be_nice(&self, seconds: f64) -> Result<(), Error> {
+        let vm = self.library.vm()?;
+        if !self.library.synchro.borrow_mut().was_long(&vm, &self.library.time, seconds) {
+            return Ok(());
+        }
+        self.yield_()
+    }
 }

@@ -430,3 +430,392 @@ fn those_that_only_reschedule_themselves_do_not_keep_a_frame_from_ending() {
     let (least, most) = (turns.iter().min().unwrap(), turns.iter().max().unwrap());
     assert!(most - least <= 1, "all get their turns: {turns:?}");
 }
+
+/// A game in which a frame is so many seconds of the wall clock.
+fn frame(game: &mut Game, seconds: f64) -> bluetick::FrameReport {
+    let report = game.host.tick(&mut game.world, seconds);
+    assert!(report.failures.is_empty(), "{}", report.failures[0]);
+    report
+}
+
+/// F1.
+#[test]
+fn f1_a_frame_runs_leftovers_then_wall_sleepers_sim_sleepers_what_tickers_make_and_yielders() {
+    let mut game = Game::new([(
+        "it",
+        script(
+            r#"
+        tasklet(function() print("y0") synchro.yield() print("y1") synchro.yield() print("y2") end)()
+        tasklet(function() print("w0") synchro.sleep_wall(10) print("w1") end)()
+        tasklet(function() print("s0") synchro.sleep(10) print("s1") end)()
+        tasklet(function() print("v0") synchro.sleep_wall(5) print("v1") end)()
+        "#,
+        ),
+    )]);
+    game.spawn("it");
+    frame(&mut game, 0.0);
+    assert_eq!(game.printed(), "y0 w0 s0 v0");
+    let maker = game.host.vm().load("made", "print('ticker-made')").unwrap();
+    let speaker = |game: &Game, word: &str| {
+        let body = game.host.vm().load("left", &format!("print('{word}')")).unwrap();
+        game.host.vm().spawn(&body, (), Default::default()).unwrap();
+    };
+    speaker(&game, "left1");
+    speaker(&game, "left2");
+    game.host.add_ticker("maker", move |context| {
+        context.vm.spawn(&maker, (), Default::default())?;
+        context.unregister();
+        Ok(())
+    });
+    frame(&mut game, 10.0);
+    assert_eq!(game.printed(), "left1 left2 v1 w1 s1 ticker-made y1");
+    frame(&mut game, 10.0);
+    assert_eq!(game.printed(), "y2");
+}
+
+/// F2, with a budget of two slices: in ticks, of which each of these slices has some.
+#[test]
+fn f2_a_budget_goes_round_among_the_yielders_over_the_frames() {
+    let body = "for turn = 0, 2 do print(self.name .. turn) for i = 1, 100 do end synchro.yield() end";
+    let mut game =
+        Game::build([("it", script(body))], |builder| builder.budget(bluetick::Budget::Ticks(250)));
+    for name in ["a", "b", "c", "d"] {
+        game.world.spawn((Name::new(name), Script::new("it")));
+    }
+    let mut frames = Vec::new();
+    for _ in 0..4 {
+        game.frame();
+        frames.push(game.printed());
+    }
+    assert_eq!(frames, ["a0 b0 c0", "d0 a1 b1", "c1 d1 a2", "b2 c2 d2"]);
+}
+
+/// F3.
+#[test]
+fn f3_a_sleeper_that_is_killed_asleep_or_just_woken_ends_and_is_no_sleeper_any_more() {
+    let mut game = alone(
+        r#"
+        local function sleeper(name, seconds)
+            return tasklet(function()
+                local ok, err = scheduler.pcall(synchro.sleep, seconds)
+                print(name, if ok then "woke" else err.kind)
+            end)()
+        end
+        local asleep, woken = sleeper("asleep", 100), sleeper("woken", 0.25)
+        synchro.yield()
+        asleep:kill()
+        "#,
+    );
+    game.frames(1);
+    assert_eq!(game.host.sleepers(bluetick::ClockId::SIM), 2);
+    // The yielder runs after the sleeper was woken and has run.
+    game.frames(1);
+    assert_eq!(game.printed(), "woken\twoke asleep\texit");
+    assert_eq!((game.frame().sleeping, game.host.sleepers(bluetick::ClockId::SIM)), (0, 0));
+    let mut game = alone(
+        r#"
+        local victim
+        tasklet(function() synchro.sleep(0.25) victim:kill() end)()
+        victim = tasklet(function()
+            local ok, err = scheduler.pcall(synchro.sleep, 0.25)
+            print(if ok then "woke" else err.kind)
+        end)()
+        "#,
+    );
+    game.frames(2);
+    assert_eq!(game.printed(), "exit", "woken in this frame, but killed before it ran");
+    assert_eq!(game.frame().sleeping, 0);
+}
+
+/// F5.
+#[test]
+fn f5_sleeping_has_limits_for_each_clock_and_times_in_the_past_are_now() {
+    let mut game = alone(
+        r#"
+        for _, f in { synchro.sleep, synchro.sleep_wall, synchro.sleep_until, synchro.sleep_until_wall } do
+            for _, wrong in { 0 / 0, math.huge, "1", {} } do
+                local ok, err = pcall(f, wrong)
+                assert(not ok and err.kind == "type", tostring(err))
+            end
+        end
+        assert(not pcall(synchro.sleep, 86401) and not pcall(synchro.sleep_wall, 172801))
+        tasklet(synchro.sleep_wall)(172800)
+        synchro.sleep_until(-5)
+        print(clock.frame())
+        synchro.sleep_until_wall(0)
+        print(clock.frame())
+        synchro.sleep_until(clock.sim() + 0.5)
+        print(clock.frame())
+        "#,
+    );
+    game.frames(6);
+    assert_eq!(game.printed(), "2 3 5");
+    assert_eq!(game.host.sleepers(bluetick::ClockId::WALL), 1);
+}
+
+/// F6.
+#[test]
+fn f6_a_sleeper_can_be_woken_with_a_value_and_be_given_another_time() {
+    let mut game = alone(
+        r#"
+        local function sleeper(name, seconds)
+            return tasklet(function() print(name, clock.sim(), synchro.sleep(seconds), clock.sim()) end)()
+        end
+        local woken, later, sooner, past = sleeper("woken", 9), sleeper("later", 0.5), sleeper("sooner", 9), sleeper("past", 9)
+        synchro.yield()
+        synchro.wakeup(woken, "early")
+        synchro.wakeup_at(later, 2)
+        synchro.wakeup_at(sooner, 1)
+        synchro.wakeup_at(past, 0.25, "value")
+        for _, f in { synchro.wakeup, function(t) synchro.wakeup_at(t, 1) end, function(t) synchro.wakeup_at_wall(t, 1) end } do
+            local ok, err = pcall(f, scheduler.getcurrent())
+            print(ok, err.kind)
+        end
+        print(pcall(synchro.wakeup_at_wall, later, 9))
+        print(pcall(synchro.wakeup, nil))
+        "#,
+    );
+    game.frames(2);
+    let printed = game.printed();
+    assert!(printed.starts_with("false\ttype false\ttype false\ttype false\t"), "{printed}");
+    assert!(
+        printed.contains("synchro.wakeup_at_wall: the tasklet is not asleep by the wall clock"),
+        "{printed}"
+    );
+    assert!(printed.contains("synchro.wakeup: tasklet: expected a tasklet, got nil"), "{printed}");
+    assert!(printed.ends_with("woken\t0.25\tearly\t0.5 past\t0.25\tvalue\t0.5"), "{printed}");
+    game.frames(2);
+    assert_eq!(game.printed(), "sooner\t0.25\tnil\t1");
+    game.frames(3);
+    assert_eq!(game.printed(), "");
+    game.frames(1);
+    assert_eq!(game.printed(), "later\t0.25\tnil\t2");
+}
+
+/// F7, and the same for simulated time.
+#[test]
+fn f7_sleepers_keep_what_is_left_when_their_clock_jumps() {
+    let mut game = alone(
+        r#"
+        tasklet(function() synchro.sleep_wall(1) print("wall", clock.frame(), clock.wall()) end)()
+        tasklet(function() synchro.sleep(1) print("sim", clock.frame(), clock.sim()) end)()
+        "#,
+    );
+    game.frames(2);
+    game.host.reset_clock(bluetick::ClockId::WALL, 1000.0).unwrap();
+    game.host.reset_clock(bluetick::ClockId::SIM, -50.0).unwrap();
+    assert!(game.host.reset_clock(bluetick::ClockId::SIM, f64::NAN).is_err());
+    game.frames(4);
+    assert_eq!(game.printed(), "wall\t5\t1000.75 sim\t5\t-49.25");
+}
+
+/// F8.
+#[test]
+fn f8_the_error_of_a_ticker_stops_neither_the_others_nor_the_frame() {
+    let mut game = alone("while true do synchro.yield() print('script') end");
+    game.frames(1);
+    let calls = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+    for name in ["first", "bad", "last"] {
+        let calls = calls.clone();
+        game.host.add_ticker(name, move |context| {
+            calls.borrow_mut().push((name, context.clock.frame));
+            if name == "bad" { Err("broken".into()) } else { Ok(()) }
+        });
+    }
+    let extra = game.host.add_ticker("extra", |_| unreachable!("it is removed before it is called"));
+    assert!(game.host.remove_ticker(extra) && !game.host.remove_ticker(extra));
+    let failure = game.failure();
+    assert_eq!((&*failure.tasklet, &*failure.message), ("the ticker 'bad'", "broken"));
+    assert_eq!(*calls.borrow(), [("first", 2), ("bad", 2), ("last", 2)]);
+    assert_eq!(game.printed(), "script");
+}
+
+/// F9: a script that works for some milliseconds a turn, by a clock of the test's.
+#[test]
+fn f9_who_is_nice_goes_on_until_its_slice_is_long_and_then_in_the_next_frame() {
+    let now = std::rc::Rc::new(std::cell::Cell::new(Duration::ZERO));
+    let (source, work) = (now.clone(), now.clone());
+    let body = r#"
+        for turn = 1, 9 do
+            print(turn, clock.frame())
+            synchro.be_nice()
+            world:work(4)
+        end
+        synchro.be_nice(1)
+        print(pcall(synchro.be_nice, "x"))
+        table.sort({ 2, 1 }, function(a, b) world:work(50) synchro.be_nice() return a < b end)
+        scheduler.getcurrent().block_trap = true
+        world:work(50)
+        synchro.be_nice()
+        print(clock.frame())
+    "#;
+    let mut game = Game::build([("it", script(body))], |builder| {
+        builder.time_source(move || source.get()).function("work", move |_, milliseconds: f64| {
+            work.set(work.get() + Duration::from_secs_f64(milliseconds / 1e3));
+            Ok::<_, &str>(())
+        })
+    });
+    game.spawn("it");
+    game.frames(4);
+    let printed = game.printed();
+    let expected = "1\t1 2\t1 3\t1 4\t1 5\t1 6\t2 7\t2 8\t2 9\t2";
+    assert!(printed.starts_with(expected), "{printed}");
+    assert!(printed.contains("expected a number, got string"), "{printed}");
+    assert!(printed.ends_with(" 2"), "where it can't wait it goes on: {printed}");
+}
+
+/// F11.
+#[test]
+fn f11_a_shutdown_ends_yielders_and_sleepers_of_both_kinds_and_nobody_waits_any_more() {
+    let body = r#"
+        local function waiter(name, f, ...)
+            tasklet(function(...)
+                local ok, err = scheduler.pcall(f, ...)
+                print(name, ok or err.kind)
+            end)(...)
+        end
+        waiter("sim", synchro.sleep, 5)
+        waiter("wall", synchro.sleep_wall, 5)
+        waiter("yielder", synchro.yield)
+        waiter("sooner", synchro.sleep_wall, 2)
+    "#;
+    let mut game = alone(body);
+    game.frames(1);
+    game.host.add_ticker("gone", |_| unreachable!("tickers are dropped"));
+    assert_eq!(game.host.shut_down(&mut game.world), []);
+    assert_eq!(game.printed(), "yielder\texit sooner\texit wall\texit sim\texit");
+    game.spawn("it");
+    game.frames(1);
+    assert_eq!(game.printed(), "sim\ttrue wall\ttrue yielder\ttrue sooner\ttrue", "they return at once");
+    let report = game.frame();
+    assert_eq!((report.sleeping, report.yielding), (0, 0));
+    // The same by a script.
+    let mut game = alone(&format!(
+        "{body} scheduler.schedule() synchro.shutdown() print('down') synchro.sleep(9) print('on')"
+    ));
+    game.frames(1);
+    assert_eq!(game.printed(), "down on yielder\texit sooner\texit wall\texit sim\texit");
+}
+
+/// F12: the same numbers as the state machine's, by way of frames with leftovers.
+#[test]
+fn f12_overload_dilates_time_for_scripts_and_sleepers() {
+    let dilation = bluetick::TimeDilation { overload: 1.0, underload: 0.5, lead: 0.5, ..Default::default() };
+    let work = "while not self.state.done do for i = 1, 100 do end synchro.yield() end";
+    let mut game = Game::build(
+        [("work", script(work)), ("watch", script("synchro.sleep(10) print(clock.wall())"))],
+        |builder| builder.budget(bluetick::Budget::Ticks(250)).time_dilation(dilation),
+    );
+    game.spawn("watch");
+    let workers: Vec<Entity> = (0..8).map(|_| game.spawn("work")).collect();
+    let mut events = Vec::new();
+    let mut paces = Vec::new();
+    for _ in 0..24 {
+        let report = frame(&mut game, 0.25);
+        events.extend(report.dilation_event.map(|event| event.factor));
+        paces.push(report.dilation);
+    }
+    assert_eq!(events[..2], [0.8254, 0.8254 * 0.8254]);
+    assert!(paces[0] == 1.0 && paces.contains(&0.8254), "{paces:?}");
+    let clock = game.host.clock();
+    assert!(clock.sim < clock.wall - 0.5, "{clock:?}");
+    for worker in workers {
+        game.host.state(worker).unwrap().set("done", true).unwrap();
+    }
+    for _ in 0..200 {
+        frame(&mut game, 0.25);
+    }
+    assert_eq!(game.host.clock().dilation, 1.0);
+    let woke: f64 = game.printed().parse().unwrap();
+    assert!(woke > 10.5, "{woke}");
+}
+
+#[test]
+fn who_never_gives_control_away_does_not_dilate_time() {
+    let dilation = bluetick::TimeDilation { overload: 0.5, ..Default::default() };
+    let mut game = Game::build([("loop", script("while true do end"))], |builder| {
+        builder.slice(bluetick::SliceLimit::ticks(1000)).time_dilation(dilation)
+    });
+    game.spawn("loop");
+    for _ in 0..20 {
+        let report = frame(&mut game, 0.25);
+        assert_eq!((report.left_over, report.put_off, report.dilation_event), (1, 1, None));
+    }
+}
+
+#[test]
+fn clock_groups_pause_and_scale_those_who_live_by_them_and_their_children() {
+    let mut game = Game::new([(
+        "it",
+        script(
+            r#"
+        local function count(name)
+            while true do
+                local before = clock.sim()
+                synchro.sleep(1)
+                print(name, clock.frame(), clock.sim() - before, clock.delta())
+            end
+        end
+        self:spawn(count, self.name .. "'s child")
+        count(self.name)
+        "#,
+        ),
+    )]);
+    let slow = game.host.add_clock("slow", bluetick::ClockId::SIM).unwrap();
+    game.host.set_clock_scale(slow, 0.5).unwrap();
+    let inner = game.host.add_clock("inner", slow).unwrap();
+    game.host.set_clock_scale(inner, 0.5).unwrap();
+    game.world.spawn((Name::new("world"), Script::new("it")));
+    game.world.spawn((Name::new("slow"), Script::new("it"), bluetick::ScriptClock(slow)));
+    let entity = game.world.spawn((Name::new("inner"), Script::new("it"), bluetick::ScriptClock(inner))).id();
+    game.frames(9);
+    let world = "world\t5\t1\t0.25 world's child\t5\t1\t0.25";
+    let slower = "world\t9\t1\t0.25 world's child\t9\t1\t0.25 slow\t9\t1\t0.125 slow's child\t9\t1\t0.125";
+    assert_eq!(game.printed(), format!("{world} {slower}"));
+    // Half of the inner ones' second is over; the other half passes at once by the world's clock.
+    game.host.set_entity_clock(&mut game.world, entity, bluetick::ClockId::SIM);
+    game.host.pause_clock(slow).unwrap();
+    game.frames(2);
+    // From the one clock's 0.0625 s to the other's 2.75 s.
+    assert_eq!(game.printed(), "inner\t11\t2.6875\t0.25 inner's child\t11\t2.6875\t0.25");
+    game.frames(20);
+    assert!(!game.printed().contains("slow"));
+    game.host.resume_clock(slow).unwrap();
+    game.frames(8);
+    assert!(game.printed().contains("slow\t39"));
+    assert!(game.host.add_clock("slow", bluetick::ClockId::SIM).is_err());
+}
+
+#[test]
+fn scripts_name_clocks_to_live_by_them_and_to_change_them() {
+    let mut game = alone(
+        r#"
+        clock.join("menu")
+        tasklet(function() synchro.sleep(0.25) print("menu", clock.frame(), clock.sim(), clock.world()) end)()
+        clock.join("sim")
+        clock.pause("menu")
+        synchro.sleep(1)
+        clock.resume("menu")
+        clock.scale("menu", 0.5)
+        print(pcall(clock.join, "nothing"))
+        print(pcall(clock.join, "wall"))
+        print(pcall(clock.scale, "menu", -1))
+        print(pcall(clock.scale, "menu"))
+        print(pcall(clock.pause, "wall"))
+        "#,
+    );
+    game.host.add_clock("menu", bluetick::ClockId::SIM).unwrap();
+    game.frames(5);
+    let printed = game.printed();
+    for text in [
+        "there is no clock 'nothing'; there are wall, sim, menu",
+        "lives by simulated time",
+        "got -1",
+        "expected a number",
+        "can't be paused",
+    ] {
+        assert!(printed.contains(text), "{text}: {printed}");
+    }
+    game.frames(3);
+    assert_eq!(game.printed(), "menu\t7\t0.5\t1.75");
+}

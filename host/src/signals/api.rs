@@ -10,7 +10,7 @@
 
 use super::change::ChangeWait;
 use super::{Lifecycle, Listener, Signals, Waiter};
-use crate::clock::SharedClock;
+use crate::clock::SharedClocks;
 use crate::ecs::{Access, Bridge, Builder, Value, ValueError, did_you_mean};
 use crate::synchro::{LONGEST, Synchro};
 use bevy_ecs::entity::Entity;
@@ -193,15 +193,20 @@ pub(crate) struct Waiting<'a> {
     pub bridge: &'a Bridge,
     pub signals: &'a RefCell<Option<Signals>>,
     pub synchro: &'a RefCell<Synchro>,
-    pub clock: &'a SharedClock,
+    pub clocks: &'a SharedClocks,
 }
 
 impl Waiting<'_> {
-    /// When a wait with this time-out ends; an error says what is wrong with it.
-    fn deadline(&self, seconds: Option<f64>, method: &str) -> Result<Option<f64>, Error> {
+    /// When a wait with this time-out ends, by which clock; an error says what is wrong with it.
+    fn deadline(
+        &self,
+        call: &Call<'_>,
+        seconds: Option<f64>,
+        method: &str,
+    ) -> Result<Option<(u16, f64)>, Error> {
         match seconds {
             None => Ok(None),
-            Some(seconds) if (0.0..=LONGEST).contains(&seconds) => Ok(Some(self.clock.get().sim + seconds)),
+            Some(seconds) if (0.0..=LONGEST).contains(&seconds) => Ok(Some(self.clocks.due(call, seconds))),
             Some(seconds) => Err(Error::wrong_type(format!(
                 "{method}: the time-out has to be a number of seconds from 0 to {LONGEST} (a day), got {seconds}"
             ))),
@@ -218,7 +223,7 @@ impl Waiting<'_> {
     /// `entity:wait_for(message [, seconds])`
     pub fn wait_for(&self, call: &mut Call<'_>, entity: Entity) -> Result<Reply, Error> {
         let name = name(call, 2, "wait_for", "a message")?;
-        let deadline = self.deadline(call.optional_number(3, "wait_for: seconds")?, "wait_for")?;
+        let deadline = self.deadline(call, call.optional_number(3, "wait_for: seconds")?, "wait_for")?;
         let registry = self.bridge.registry();
         let number = registry.message(&name)?;
         self.bridge.may(Access::Message(&name))?;
@@ -232,8 +237,8 @@ impl Waiting<'_> {
             topic.read = written;
         }
         topic.waiters.push(Waiter { wait, entity, timed: deadline.is_some() });
-        if let Some(deadline) = deadline {
-            self.synchro.borrow_mut().sleep(wait, deadline);
+        if let Some((clock, due)) = deadline {
+            self.synchro.borrow_mut().sleepers.sleep(wait, clock, due);
         }
         Ok(Reply::Parked(wait))
     }
@@ -248,7 +253,7 @@ impl Waiting<'_> {
             seconds = call.optional_number(last, "changed: seconds")?;
             last -= 1;
         }
-        let deadline = self.deadline(seconds, "changed")?;
+        let deadline = self.deadline(call, seconds, "changed")?;
         let mut numbers = Vec::new();
         for index in 2..=last.max(2) {
             let name = name(call, index, "changed", "a component")?;
@@ -269,8 +274,8 @@ impl Waiting<'_> {
         let Some(signals) = signals.as_mut() else { return Err(Error::wrong_type("the host is gone")) };
         let wait = call.park("changed")?;
         signals.changes.push(ChangeWait { wait, entity, components, since, timed: deadline.is_some() });
-        if let Some(deadline) = deadline {
-            self.synchro.borrow_mut().sleep(wait, deadline);
+        if let Some((clock, due)) = deadline {
+            self.synchro.borrow_mut().sleepers.sleep(wait, clock, due);
         }
         Ok(Reply::Parked(wait))
     }

@@ -70,6 +70,45 @@ impl Call<'_> {
         self.machine.running.get()
     }
 
+    /// The clock that the calling tasklet lives by; see [`Vm::clock`].
+    #[inline]
+    pub fn clock(&self) -> u16 {
+        let scheduler = self.machine.scheduler();
+        scheduler.tasklets.get(self.machine.running.get()).map_or(0, |tasklet| tasklet.clock)
+    }
+
+    /// Has the calling tasklet live by another clock.
+    pub fn set_clock(&mut self, clock: u16) {
+        if let Some(tasklet) = self.machine.scheduler().tasklets.get_mut(self.machine.running.get()) {
+            tasklet.clock = clock;
+        }
+    }
+
+    /// The tasklet whose handle is the argument at `index`.
+    pub fn tasklet_at(&self, index: c_int, what: &str) -> Result<TaskletId, Error> {
+        // SAFETY: `L` is the state of the running call; only handles bear the tag, and their data is an id.
+        unsafe {
+            let data = lua_touserdatatagged(self.L, index, self.machine.tasklet_tag);
+            if data.is_null() {
+                return Err(self.wrong_type(index, what, "a tasklet"));
+            }
+            Ok(*data.cast::<TaskletId>())
+        }
+    }
+
+    /// Whether the caller could wait here: in a tasklet, without a trap, where the VM can suspend it.
+    pub fn can_park(&self) -> bool {
+        let scheduler = self.machine.scheduler();
+        let me = scheduler.current;
+        !scheduler.in_callback
+            && self.machine.running.get() == me
+            && !(me == scheduler.main && scheduler.tasklets[me].thread.is_null())
+            && !scheduler.tasklets[me].flags.block_trap
+            && scheduler.switch_trap == 0
+            // SAFETY: `L` is the state of the running call.
+            && unsafe { self.machine.can_block(self.L) }
+    }
+
     /// How many arguments there are.
     pub fn len(&self) -> c_int {
         // SAFETY: `L` is the state of the running call.

@@ -70,12 +70,16 @@ unsafe extern "C-unwind" fn on_tick(L: *mut lua_State, gc: c_int) {
             return;
         }
         let machine = Machine::of(L);
-        machine.watch.tick();
-        if super::library::runs(L) {
+        let due = machine.watch.tick();
+        // Of slices in real time the timer knows.
+        if !due && !machine.scheduler().limited || super::library::runs(L) {
             return;
         }
         if machine.scheduler().limited && machine.scheduler().tick() && machine.can_block(L) {
             return_runaway(machine, L);
+            return;
+        }
+        if !due {
             return;
         }
         match machine.watch.verdict() {
@@ -107,7 +111,7 @@ unsafe extern "C-unwind" fn on_due(L: *mut lua_State, gc: c_int) {
             return;
         }
         let machine = Machine::of(L);
-        let verdict = machine.watch.verdict();
+        let verdict = if super::library::runs(L) { Verdict::InTime } else { machine.watch.verdict() };
         // The timer sets it again, if the slice still goes on. Who is beyond the hard limit meets it at
         // every safepoint.
         if verdict != Verdict::Overdue {

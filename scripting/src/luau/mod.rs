@@ -3,6 +3,7 @@
 mod anchor;
 mod api;
 mod call;
+mod collector;
 mod coroutine;
 pub mod ffi;
 mod interrupt;
@@ -15,6 +16,7 @@ mod slice;
 mod timer;
 pub mod value;
 mod vm;
+mod wait;
 
 pub(crate) use anchor::Anchor;
 pub use call::{Call, Kept, Reply, Wait, host_call};

@@ -144,8 +144,9 @@ pub(super) struct SliceWatch {
     active: Cell<bool>,
     /// Ticks, over all time.
     ticks: Cell<u64>,
-    /// The slice whose ticks are counted, and where the count stood when it began.
-    counted: Cell<(u64, u64)>,
+    /// How many of them a slice may have, and when the slice under way has had them.
+    length: u64,
+    check_at: Cell<u64>,
     /// The last slice that was ended with an error.
     condemned: Cell<u64>,
     overruns: RefCell<Vec<Overrun>>,
@@ -165,7 +166,8 @@ impl SliceWatch {
             counts_ticks,
             active: Cell::default(),
             ticks: Cell::default(),
-            counted: Cell::default(),
+            length: if let Budget::Ticks(length) = limit.length { length } else { 0 },
+            check_at: Cell::default(),
             condemned: Cell::new(u64::MAX),
             overruns: RefCell::default(),
             count: Cell::default(),
@@ -193,6 +195,7 @@ impl SliceWatch {
     #[inline]
     pub fn begin_slice(&self) {
         self.timer.begin_slice();
+        self.check_at.set(self.ticks.get().saturating_add(self.length));
     }
 
     /// The slice under way was ended with an error, whatever has become of that since.
@@ -200,29 +203,21 @@ impl SliceWatch {
         self.condemned.get() == self.timer.slice()
     }
 
-    pub fn tick(&self) {
-        self.ticks.set(self.ticks.get() + 1);
+    /// Counts a tick; true if the slice's are used up.
+    #[inline]
+    pub fn tick(&self) -> bool {
+        let ticks = self.ticks.get() + 1;
+        self.ticks.set(ticks);
+        ticks >= self.check_at.get()
     }
 
     pub fn verdict(&self) -> Verdict {
         if !self.active.get() {
             return Verdict::InTime;
         }
-        let (Budget::Ticks(length), Budget::Ticks(hard)) = (self.limit.length, self.limit.hard_limit())
-        else {
-            return self.timer.verdict();
-        };
-        let (slice, ticks) = (self.timer.slice(), self.ticks.get());
-        let (counted, began) = self.counted.get();
-        if counted != slice {
-            self.counted.set((slice, ticks));
-            return Verdict::InTime;
-        }
-        match ticks - began {
-            used if used >= hard => Verdict::Overdue,
-            used if used >= length => Verdict::Over,
-            _ => Verdict::InTime,
-        }
+        let Budget::Ticks(hard) = self.limit.hard_limit() else { return self.timer.verdict() };
+        let Some(more) = self.ticks.get().checked_sub(self.check_at.get()) else { return Verdict::InTime };
+        if more >= hard - self.length { Verdict::Overdue } else { Verdict::Over }
     }
 
     fn note(&self, overrun: Overrun) {

@@ -350,6 +350,11 @@ impl Vm {
         self.machine.watch.count()
     }
 
+    /// How many tasklets in the run queue have used up their slice in this round, or in the last one.
+    pub fn put_off(&self) -> usize {
+        self.machine.scheduler().put_off.len()
+    }
+
     /// Slices that were used up since the last call: the first 100 of them.
     pub fn take_overruns(&self) -> Vec<Overrun> {
         self.machine.watch.take_overruns()

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `scheduler.rs`, `tasklet.rs`, `channel.rs` | the API: the same verbs as in scripts |
+//! | `park.rs` | how it waits for the host |
 //! | `coroutine.rs` | Rust code on a stack of its own: how it is entered, waits and ends |
 //! | `stack.rs` | those stacks |
 //! | `carrier.rs` | how a value of some type gets from one end of a channel to the other |
@@ -28,6 +29,7 @@ mod call;
 mod carrier;
 mod channel;
 mod coroutine;
+mod park;
 mod queue;
 mod scheduler;
 mod stack;

@@ -5,7 +5,7 @@ use super::channel::Channel;
 use super::coroutine::{Native, Step, catch};
 use super::tasklet::{IntoOutcome, Tasklet};
 use crate::luau::ffi::*;
-use crate::luau::{Anchor, Machine, Vm, Wait};
+use crate::luau::{Anchor, Machine, Vm};
 use crate::scheduler::{Deferred, Direction, Error, ErrorKind, Limit, TaskletId, Turn};
 use mlua::{FromLua, IntoLua, Value};
 use std::cell::Cell;
@@ -189,28 +189,6 @@ impl Scheduler {
             };
             machine.host_takes_errors.set(host_takes_errors);
             result.map(|()| stopped)
-        }
-    }
-
-    /// Takes the calling tasklet out of the run queue until [`Vm::wake`] is called with the wait that
-    /// `register` gets: how a host makes Rust tasklets wait for a clock, or for anything else outside.
-    ///
-    /// # Errors
-    /// Of kind `boundary`, `block_trap`, `deadlock` or `switch_trap` where waiting is not possible, without
-    /// `register` being called; and what is thrown at the tasklet meanwhile.
-    pub fn park(&self, verb: &str, register: impl FnOnce(Wait)) -> Result<(), Error> {
-        let machine = &*self.machine;
-        let frame = machine.waiting_frame(verb)?;
-        let me = machine.scheduler().current;
-        match machine.scheduler().park() {
-            Ok(Turn::Switch) => {
-                let parking = machine.scheduler().tasklets[me].parkings;
-                register(Wait { tasklet: me, parking });
-                // SAFETY: the frame is the running one.
-                unsafe { machine.wait(frame, Step::Blocked) }
-            }
-            Ok(Turn::Keep) => Ok(()),
-            Err(kind) => Err(machine.scheduler().refusal(kind, verb, me)),
         }
     }
 

@@ -118,9 +118,10 @@ impl Scheduler {
         unsafe { self.channels.get_unchecked_mut(id) }
     }
 
-    /// A new, unbound tasklet.
+    /// A new, unbound tasklet, which lives by the clock of the one that creates it.
     pub fn create(&mut self, owner: OwnerId) -> TaskletId {
-        self.tasklets.insert(Tasklet::new(owner))
+        let clock = self.tasklets.get(self.current).map_or(0, |creator| creator.clock);
+        self.tasklets.insert(Tasklet { clock, ..Tasklet::new(owner) })
     }
 
     /// The tasklet has come to life: it counts among those of its owner.

@@ -106,6 +106,8 @@ pub(crate) struct Tasklet {
     pub parkings: u32,
     /// How many slices in a row it has used up, as of the last one, and how often it had been switched to then.
     pub overruns: (u32, u32),
+    /// The clock that it lives by: a number that means something to the host.
+    pub clock: u16,
     /// Keeps the body's coroutine alive.
     pub body: Option<Anchor>,
     /// Keeps the handle that scripts hold alive while the tasklet is.
@@ -176,6 +178,7 @@ impl Tasklet {
             switches: 0,
             parkings: 0,
             overruns: (0, 0),
+            clock: 0,
             body: None,
             handle: None,
             holders: 0,
