@@ -196,6 +196,7 @@ impl ScriptHost {
                     ScriptEvent::Switched(entity) => {
                         self.instances.borrow_mut().switch(world, &self.vm, entity);
                     }
+                    ScriptEvent::Orphaned(owner) => self.instances.borrow_mut().orphan(owner),
                     ScriptEvent::Arrived(entity) if start && round == 0 => arrived.push(entity),
                     arrived => later.push(arrived),
                 }

@@ -1,7 +1,7 @@
 //! The scripts that entities run: which tasklets, states and inboxes belong to which entity.
 
 use crate::ecs::Handle;
-use crate::script::{Dormant, Restart, Script, ScriptClock, ScriptEvents, ScriptStatus};
+use crate::script::{Dormant, Restart, RustOwner, Script, ScriptClock, ScriptEvents, ScriptStatus};
 use bevy_ecs::entity::Entity;
 use bevy_ecs::name::Name;
 use bevy_ecs::world::World;
@@ -26,6 +26,9 @@ struct Instance {
     /// How often in a row it has failed soon after it was started.
     failures: u32,
 }
+
+/// The place among an entity's scripts of its Rust tasklets, which are none.
+const RUST: usize = usize::MAX;
 
 /// What tasklets of a script find until the last of them has ended, be their entity gone.
 struct Estate {
@@ -200,6 +203,13 @@ impl Instances {
                 self.switch(world, vm, entity);
             }
         }
+        for owner in self.adopted() {
+            let entity = self.estates.get(&owner).map(|estate| estate.entity);
+            if entity.is_none_or(|entity| world.get::<RustOwner>(entity).is_none_or(|there| there.0 != owner))
+            {
+                self.orphan(owner);
+            }
+        }
         let mut there = ScriptEvents::those_there(world);
         there.retain(|entity| !self.by_entity.contains_key(entity));
         there
@@ -212,6 +222,36 @@ impl Instances {
         for entity in entities {
             self.leave(vm, entity);
         }
+        for owner in self.adopted() {
+            self.orphan(owner);
+        }
+    }
+
+    /// Whom the Rust tasklets of an entity belong to; `None` if there is no such entity.
+    pub fn adopt(&mut self, world: &mut World, vm: &Vm, entity: Entity) -> Option<OwnerId> {
+        let mut entity_mut = world.get_entity_mut(entity).ok()?;
+        if let Some(&RustOwner(owner)) = entity_mut.get() {
+            return Some(owner);
+        }
+        let owner = vm.new_owner();
+        entity_mut.insert(RustOwner(owner));
+        self.estates.insert(owner, Estate { entity, index: RUST, script: String::new(), state: None });
+        Some(owner)
+    }
+
+    /// The entity of Rust tasklets is gone: they end.
+    pub fn orphan(&mut self, owner: OwnerId) {
+        self.dying.push(Dying { owner, attempts: 0 });
+    }
+
+    /// The owners of Rust tasklets, in the order of their entities.
+    fn adopted(&self) -> Vec<OwnerId> {
+        let mut adopted: Vec<(Entity, OwnerId)> = (self.estates.iter())
+            .filter(|(_, estate)| estate.index == RUST)
+            .map(|(&owner, estate)| (estate.entity, owner))
+            .collect();
+        adopted.sort_unstable_by_key(|(entity, _)| entity.index_u32());
+        adopted.into_iter().map(|(_, owner)| owner).collect()
     }
 
     /// Files have changed: starts the failed scripts again that are among `changed`, and with `moved`

@@ -63,6 +63,7 @@ mod script;
 mod signals;
 mod sleepers;
 mod synchro;
+mod tasklet;
 mod ticker;
 mod time;
 mod timekeeping;
@@ -70,7 +71,9 @@ mod timekeeping;
 #[cfg(feature = "bevy")]
 pub use bevy::{BluetickPlugin, LastFrame, ScriptApp, ScriptFailed, ScriptSystems};
 pub use bluetick_assets::{AssetError, Library};
-pub use bluetick_scripting::{Budget, Error, ErrorKind, OverrunPolicy, ReloadReport, SliceLimit, Vm};
+pub use bluetick_scripting::{
+    Budget, Channel, Error, ErrorKind, OverrunPolicy, ReloadReport, Scheduler, SliceLimit, Tasklet, Vm,
+};
 pub use clock::{Clock, ClockId};
 pub use collector::GcPace;
 pub use dilation::{ClockMessage, DilationEvent, TimeDilation};
@@ -83,4 +86,5 @@ pub use scene::{Scene, SceneError};
 pub use script::{Dormant, Restart, Script, ScriptClock, ScriptStatus};
 pub use signals::SlowListener;
 pub use synchro::SynchroHandle;
+pub use tasklet::TaskletContext;
 pub use ticker::{TickerContext, TickerId};

@@ -7,6 +7,7 @@ use bevy_ecs::lifecycle::HookContext;
 use bevy_ecs::query::With;
 use bevy_ecs::resource::Resource;
 use bevy_ecs::world::{DeferredWorld, World};
+use bluetick_scripting::OwnerId;
 
 /// The scripts of an entity: each is a tasklet that runs the function `run` of a script file.
 ///
@@ -223,6 +224,20 @@ pub(crate) enum ScriptEvent {
     Left(Entity),
     /// It has got or lost a [`Dormant`].
     Switched(Entity),
+    /// The entity that Rust tasklets belong to despawned.
+    Orphaned(OwnerId),
+}
+
+/// Whom the Rust tasklets of an entity belong to.
+#[derive(Component)]
+#[component(on_discard = orphaned)]
+pub(crate) struct RustOwner(pub OwnerId);
+
+fn orphaned(mut world: DeferredWorld<'_>, context: HookContext) {
+    let Some(&RustOwner(owner)) = world.get(context.entity) else { return };
+    if let Some(mut events) = world.get_resource_mut::<ScriptEvents>() {
+        events.0.push(ScriptEvent::Orphaned(owner));
+    }
 }
 
 fn switched(mut world: DeferredWorld<'_>, context: HookContext) {

@@ -93,3 +93,47 @@ fn the_function_in_the_readme_compiles_and_works() {
     let shown = blocks("rust").into_iter().find(|block| block.contains("\"heal\"")).expect("the block");
     assert!(plain(include_str!("readme.rs")).contains(&plain(&shown)), "the README shows something else");
 }
+
+#[test]
+fn the_rust_tasklet_in_the_readme_compiles_and_works() {
+    use bevy_ecs::prelude::*;
+    use bluetick::{Error, Library, Script, ScriptHost};
+
+    #[derive(Resource, Default)]
+    struct Menu {
+        served: Vec<String>,
+    }
+
+    fn open(host: &ScriptHost) -> Result<bluetick::Channel<String>, Error> {
+        let scheduler = host.vm().scheduler();
+        let orders = scheduler.channel::<String>(); // scripts get it as any value: host.send(cook, &orders)
+        let inbox = orders.clone();
+        host.tasklet("kitchen", move |context| -> Result<(), Error> {
+            for order in inbox.iter() {
+                let order = order?; // waits until somebody sends
+                context.sleep(2.0)?; // simulated seconds
+                context.world(|world| world.resource_mut::<Menu>().served.push(order))?;
+            }
+            Ok(())
+        })?;
+        Ok(orders)
+    }
+
+    let script = "local M = {} function M.run(self) local o = self.inbox:receive() o:send('soup') o:send('tea') end return M";
+    let mut world = World::new();
+    world.init_resource::<Menu>();
+    let library = Library::in_memory([("guest", script)]);
+    let mut host = ScriptHost::builder().library(library).build(&mut world).expect("a host");
+    let guest = world.spawn(Script::new("guest")).id();
+    let orders = open(&host).expect("a kitchen");
+    host.tick(&mut world, 1.0);
+    host.send(guest, &orders).expect("an inbox");
+    for _ in 0..8 {
+        host.tick(&mut world, 1.0);
+    }
+    assert_eq!(world.resource::<Menu>().served, ["soup", "tea"]);
+
+    let plain = |text: &str| text.split_whitespace().collect::<String>();
+    let shown = blocks("rust").into_iter().find(|block| block.contains("kitchen")).expect("the block");
+    assert!(plain(include_str!("readme.rs")).contains(&plain(&shown)), "the README shows something else");
+}

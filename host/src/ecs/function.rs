@@ -129,7 +129,11 @@ pub struct WorldAccess<'a> {
     scheduler: &'a Scheduler,
 }
 
-impl WorldAccess<'_> {
+impl<'a> WorldAccess<'a> {
+    pub(crate) fn new(bridge: &'a Bridge, scheduler: &'a Scheduler) -> Self {
+        Self { bridge, scheduler }
+    }
+
     /// Borrows the world for as long as `f` runs, which can't wait: verbs that would are errors of kind `switch_trap`.
     ///
     /// # Errors
@@ -188,7 +192,7 @@ where
         let run =
             move |guard: &Guard, scheduler: &Scheduler, bridge: &Bridge, arguments: Result<A, Error>| {
                 let arguments = arguments.map_err(|error| within(error, &guard.as_called))?;
-                let access = WorldAccess { bridge, scheduler };
+                let access = WorldAccess::new(bridge, scheduler);
                 f(&access, arguments).map_err(|error| within(explain(&*error.into()), &guard.as_called))
             };
         if guard.is_method {

@@ -117,7 +117,7 @@ impl<T: 'static> Channel<T> {
             if machine.queue_error(self.id, &mut offer)? {
                 return Ok(());
             }
-        } else if machine.scheduler().channels[self.id].buffer.is_some() {
+        } else if machine.scheduler().open_channel(self.id).buffer.is_some() {
             return Err(Error::wrong_type("send_exception: an inbox takes values, not errors"));
         }
         match machine.partner(self.id, Direction::Send, frame, "send_exception")? {
@@ -202,7 +202,7 @@ impl<T: 'static> Channel<T> {
     fn transfer(&self, mine: &mut Option<T>, direction: Direction, verb: &str) -> Result<(), Error> {
         let machine = &*self.machine;
         let frame = machine.begin(self.id, direction, verb)?;
-        if machine.scheduler().channels[self.id].buffer.is_some()
+        if machine.scheduler().open_channel(self.id).buffer.is_some()
             && machine.use_buffer(self.id, direction, self.exchange(mine), verb)?
         {
             return Ok(());
@@ -212,7 +212,7 @@ impl<T: 'static> Channel<T> {
                 let exchange = self.exchange(mine);
                 return machine.block_on(self.id, direction, frame, exchange, verb);
             };
-            let partner = &machine.scheduler().tasklets[meeting.partner()];
+            let partner = machine.scheduler().member(meeting.partner());
             // SAFETY: a waiting Rust tasklet's exchange points to an `Option` of its carrier's type in a
             // frame that stays until it is resumed.
             let theirs = unsafe {
