@@ -20,7 +20,7 @@ use bevy_ecs::resource::Resource;
 use bevy_ecs::world::{EntityRef, EntityWorldMut, World};
 use bevy_reflect::{FromReflect, GetTypeRegistration, Reflect, TypePath, Typed};
 use bluetick_assets::{AssetError, Library};
-use bluetick_scripting::{Budget, OwnerId, Reply, SliceLimit, Vm, VmConfig};
+use bluetick_scripting::{Budget, IntoOutcome, OwnerId, Reply, SliceLimit, Tasklet, Vm, VmConfig};
 use mlua::IntoLua;
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
@@ -162,6 +162,67 @@ impl ScriptHost {
     pub fn waits_at(&self, entity: Entity) -> String {
         let tasklet = self.instances.borrow().tasklet(entity);
         tasklet.map(|tasklet| self.vm.traceback(tasklet)).unwrap_or_default()
+    }
+
+    /// Starts a tasklet whose body is Rust: it runs in the next frame, among those of scripts, with the same channels.
+    /// An error that it returns is one of [`FrameReport::failures`](crate::FrameReport::failures).
+    ///
+    /// ```
+    /// use bevy_ecs::prelude::*;
+    /// use bluetick::{Error, Library, Script, ScriptHost};
+    ///
+    /// let library = Library::in_memory([("ear", "
+    ///     local Ear = {}
+    ///     function Ear.run(self) self.state.heard = self.inbox:receive() end
+    ///     return Ear
+    /// ")]);
+    /// let mut world = World::new();
+    /// let mut host = ScriptHost::builder().library(library).build(&mut world)?;
+    /// let ear = world.spawn(Script::new("ear")).id();
+    /// host.tick(&mut world, 0.1);
+    /// host.tasklet(|access| {
+    ///     let entities = access.with(|world| world.query::<&Script>().iter(world).count())?;
+    ///     access.scheduler().schedule()?; // others run
+    ///     access.with(|world| world.spawn(Name::new("made by a tasklet")))?;
+    ///     assert_eq!(entities, 1);
+    ///     Ok::<(), Error>(())
+    /// })?;
+    /// host.tick(&mut world, 0.1);
+    /// assert_eq!(world.query::<&Name>().iter(&world).count(), 1);
+    /// # let _ = ear;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Of kind `memory` when the system has no room for a stack.
+    pub fn tasklet<R: IntoOutcome>(
+        &self,
+        f: impl FnOnce(&WorldAccess<'_>) -> R + 'static,
+    ) -> Result<Tasklet, bluetick_scripting::Error> {
+        let (bridge, scheduler) = (self.bridge.clone(), self.vm.scheduler());
+        let inner = scheduler.clone();
+        let tasklet = scheduler.tasklet(move || f(&WorldAccess::new(&bridge, &inner)))?;
+        tasklet.setup()?;
+        Ok(tasklet)
+    }
+
+    /// Like [`tasklet`](Self::tasklet); it belongs to the first script of an entity, and ends with it.
+    ///
+    /// # Errors
+    /// Of kind `gone` if the entity has no script that was started.
+    pub fn tasklet_of<R: IntoOutcome>(
+        &self,
+        entity: Entity,
+        f: impl FnOnce(&WorldAccess<'_>) -> R + 'static,
+    ) -> Result<Tasklet, bluetick_scripting::Error> {
+        let owner = self.instances.borrow().owner(entity, OwnerId::default()).ok_or_else(|| {
+            let text =
+                format!("tasklet_of: entity {entity} has no script any more, or none that was started");
+            bluetick_scripting::Error::new(bluetick_scripting::ErrorKind::Gone, text)
+        })?;
+        let tasklet = self.tasklet(f)?;
+        self.vm.give_to(tasklet.id(), owner);
+        Ok(tasklet)
     }
 
     /// The `state` table of an entity's first script.

@@ -66,7 +66,7 @@ fn game(body: &str) -> Game {
                 let kind = inside.err().map(|error| error.kind);
                 // What is not possible inside is possible again afterwards.
                 world.scheduler().schedule()?;
-                Ok::<_, Error>(kind == Some(ErrorKind::SwitchTrap))
+                Ok::<_, Error>(kind == Some(ErrorKind::Boundary))
             })
     });
     let entity = game.spawn("it");
@@ -132,4 +132,32 @@ fn whoever_is_killed_in_a_function_that_waits_leaves_nothing_behind() {
     game.world.despawn(entity);
     game.frames(2);
     assert_eq!(game.host.vm().stats().tasklets, 0);
+}
+
+#[test]
+fn tasklets_of_rust_use_the_world_and_those_of_an_entity_end_with_it() {
+    let mut game = game("synchro.sleep(100)");
+    game.frames(1);
+    let entity = game.world.query_filtered::<Entity, With<Health>>().single(&game.world).unwrap();
+    let drain = move |access: &WorldAccess<'_>| {
+        loop {
+            access.with(|world| world.get_mut::<Health>(entity).map(|mut health| health.current -= 1.0))?;
+            access.scheduler().channel::<()>().receive()?;
+        }
+        #[allow(unreachable_code)]
+        Ok::<(), Error>(())
+    };
+    let mine = game.host.tasklet_of(entity, drain).unwrap();
+    let nobodys = game.host.tasklet(drain).unwrap();
+    assert_eq!(game.world.get::<Health>(entity).unwrap().current, 5.0);
+    game.frames(1);
+    assert_eq!(game.world.get::<Health>(entity).unwrap().current, 3.0);
+    game.world.despawn(entity);
+    game.frames(1);
+    assert!(!mine.alive() && nobodys.alive());
+    let error = game.host.tasklet_of(entity, |_| ()).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Gone);
+    game.host.tasklet(|access| access.with(|_| panic!("oh no")).map(|()| ())).unwrap();
+    let failure = game.failure();
+    assert!(failure.message.contains("oh no"), "{failure}");
 }
