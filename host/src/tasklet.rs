@@ -23,10 +23,10 @@ impl TaskletContext {
     }
 
     /// Borrows the world for as long as `f` runs, which can't wait: verbs that would are errors of kind
-    /// `switch_trap`. Between two calls others run and change the world.
+    /// `boundary`. It runs on the host's stack. Between two calls others run and change the world.
     ///
     /// # Errors
-    /// Of kind `type` while no frame runs; of kind `gone` when the host is.
+    /// Of kind `type` while no frame runs, and for a panic of `f`; of kind `gone` when the host is.
     pub fn world<R>(&self, f: impl FnOnce(&mut World) -> R) -> Result<R, Error> {
         let bridge =
             self.bridge.upgrade().ok_or_else(|| Error::new(ErrorKind::Gone, "world: the host is gone"))?;

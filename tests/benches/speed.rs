@@ -10,35 +10,16 @@
 //! alone, for a profiler.
 #![allow(non_snake_case)] // `L` is what every text on the VM calls its state
 
+mod harness;
+
 use bevy_ecs::world::World;
 use bluetick::{Library, Script, ScriptHost};
-use bluetick_scripting::raw::*;
 use bluetick_scripting::{OwnerId, SliceLimit, Vm, VmConfig};
-use std::ffi::c_int;
-use std::rc::Rc;
-use std::time::{Duration, Instant};
-
-/// Rounds of each row; every round times both sides once. A side takes a millisecond at most, so that
-/// few rounds are interrupted by other processes.
-const ROUNDS: usize = 201;
-
-/// What a row compares.
-struct Row {
-    /// The most that the ratio is meant to be.
-    goal: f64,
-    /// Operations in one call of either side.
-    operations: usize,
-    ours: Box<dyn FnMut()>,
-    limit: Box<dyn FnMut()>,
-}
-
-/// A row's short name, and what makes it.
-type Named = (&'static str, fn() -> Row);
+use harness::{RawCoroutines, Row};
+use std::time::Duration;
 
 fn main() {
-    println!("Luau {}, {ROUNDS} rounds, medians, ns an operation", mlua::ffi::luau_version().unwrap_or("?"));
-    println!("{:<58} {:>9} {:>9} {:>7} {:>7}", "what", "ours", "limit", "ratio", "goal");
-    let rows: [Named; 8] = [
+    harness::run(&[
         ("tick of 10 000 tasklets that yield, an entity each", tick_of_yielders),
         ("tick with 100 000 asleep and nobody due, to one with none", tick_among_sleepers),
         ("schedule() round trip, 2 tasklets", schedule_hot),
@@ -47,48 +28,7 @@ fn main() {
         ("channel hand-over, 1 000 pairs, to as many raw switches", hand_over_many),
         ("interruptible by a timer, calls and loops, to not", interruptible_by_time),
         ("interruptible by ticks, calls and loops, to not", interruptible_by_ticks),
-    ];
-    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
-    let (sides, words): (Vec<_>, Vec<_>) = words.iter().partition(|word| word.starts_with("--"));
-    for (what, row) in rows {
-        if !words.iter().all(|word| what.contains(&***word)) {
-            continue;
-        }
-        let mut row = row();
-        match sides.first().map(|side| &***side) {
-            Some("--ours") => (0..ROUNDS * 5).for_each(|_| (row.ours)()),
-            Some("--limit") => (0..ROUNDS * 5).for_each(|_| (row.limit)()),
-            _ => report(what, row),
-        }
-    }
-}
-
-fn report(what: &str, mut row: Row) {
-    let (mut ours, mut limits) = (Vec::new(), Vec::new());
-    for round in 0..ROUNDS + 3 {
-        let (ours_took, limit_took) = (time(&mut row.ours), time(&mut row.limit));
-        // The first rounds warm up.
-        if round >= 3 {
-            ours.push(ours_took / row.operations as f64);
-            limits.push(limit_took / row.operations as f64);
-        }
-    }
-    // Of each round, so that what slows a whole round down does not count.
-    let ratio = median(ours.iter().zip(&limits).map(|(ours, limit)| ours / limit).collect());
-    let (ours, limit) = (median(ours), median(limits));
-    let mark = if ratio <= row.goal { "" } else { "  over its goal" };
-    println!("{what:<58} {ours:>9.1} {limit:>9.1} {ratio:>7.2} {:>7.2}{mark}", row.goal);
-}
-
-fn time(f: &mut Box<dyn FnMut()>) -> f64 {
-    let start = Instant::now();
-    f();
-    start.elapsed().as_nanos() as f64
-}
-
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+    ]);
 }
 
 /// A world whose entities all run one script.
@@ -104,56 +44,6 @@ fn host(script: &str, entities: usize) -> (World, ScriptHost) {
         assert!(report.failures.is_empty(), "{:?}", report.failures);
     }
     (world, host)
-}
-
-/// Coroutines that do nothing but yield, resumed by the VM's own call.
-struct RawCoroutines {
-    vm: Rc<Vm>,
-    threads: Vec<*mut lua_State>,
-}
-
-impl RawCoroutines {
-    fn new(count: usize) -> Self {
-        unsafe extern "C-unwind" fn raw_yield(L: *mut lua_State) -> c_int {
-            // SAFETY: a C function called by the VM in a coroutine.
-            unsafe { lua_yield(L, 0) }
-        }
-        let vm = Vm::new(VmConfig::default()).expect("a VM");
-        let body = vm.load("raw", "local yield = ... while true do yield() end").expect("a body");
-        let mut threads = Vec::new();
-        let registry = vm.lua().create_table().expect("a table");
-        for _ in 0..count {
-            // SAFETY: protected by mlua, which has pushed the table and the body; the table keeps each
-            // coroutine alive.
-            unsafe {
-                vm.lua()
-                    .exec_raw::<()>((&registry, &body), |L| {
-                        let thread = lua_newthread(L);
-                        lua_xpush(L, thread, 2);
-                        lua_pushcfunctiond(thread, raw_yield, c"yield".as_ptr());
-                        lua_rawseti_(L, 1, threads.len() as c_int + 1);
-                        threads.push(thread);
-                        lua_settop(L, 0);
-                    })
-                    .expect("a coroutine");
-            }
-        }
-        vm.lua().set_named_registry_value("threads", registry).expect("kept");
-        for &thread in &threads {
-            // SAFETY: the coroutine has its function and one argument.
-            let status = unsafe { lua_resume_(thread, std::ptr::null_mut(), 1) };
-            assert_eq!(status, LUA_YIELD);
-        }
-        Self { vm, threads }
-    }
-
-    fn resume_all(&self) {
-        let _ = &self.vm;
-        for &thread in &self.threads {
-            // SAFETY: the coroutine has yielded.
-            unsafe { lua_resume_(thread, std::ptr::null_mut(), 0) };
-        }
-    }
 }
 
 fn tick_of_yielders() -> Row {

@@ -66,7 +66,7 @@ fn game(body: &str) -> Game {
                 let kind = inside.err().map(|error| error.kind);
                 // What is not possible inside is possible again afterwards.
                 world.scheduler().schedule()?;
-                Ok::<_, Error>(kind == Some(ErrorKind::SwitchTrap))
+                Ok::<_, Error>(kind == Some(ErrorKind::Boundary))
             })
     });
     let entity = game.spawn("it");

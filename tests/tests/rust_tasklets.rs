@@ -125,7 +125,7 @@ fn nothing_waits_while_the_world_is_borrowed_and_the_world_is_there_in_frames_on
         })
         .unwrap();
     game.frames(3);
-    assert_eq!(*kinds.borrow(), [ErrorKind::SwitchTrap, ErrorKind::Type]);
+    assert_eq!(*kinds.borrow(), [ErrorKind::Boundary, ErrorKind::Type]);
 }
 
 #[test]

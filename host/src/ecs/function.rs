@@ -134,20 +134,13 @@ impl<'a> WorldAccess<'a> {
         Self { bridge, scheduler }
     }
 
-    /// Borrows the world for as long as `f` runs, which can't wait: verbs that would are errors of kind `switch_trap`.
+    /// Borrows the world for as long as `f` runs, which can't wait: verbs that would are errors of kind `boundary`. It
+    /// runs on the host's stack.
     ///
     /// # Errors
-    /// Of kind `type`, while no frame runs.
+    /// Of kind `type`, while no frame runs, and for a panic of `f`.
     pub fn with<R>(&self, f: impl FnOnce(&mut World) -> R) -> Result<R, Error> {
-        struct Untrap<'a>(&'a Scheduler);
-        impl Drop for Untrap<'_> {
-            fn drop(&mut self) {
-                self.0.switch_trap(-1);
-            }
-        }
-        self.scheduler.switch_trap(1);
-        let _untrap = Untrap(self.scheduler);
-        self.bridge.with_world(|world| Ok(f(world)))
+        self.scheduler.on_host_stack(|| self.bridge.with_world(|world| Ok(f(world))))
     }
 
     /// The scheduler, whose channels and tasklets the function may wait for.

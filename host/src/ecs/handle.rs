@@ -217,7 +217,26 @@ unsafe fn entity_of(L: *mut lua_State, index: c_int) -> Entity {
     unsafe { (*lua_touserdata(L, index).cast::<EntityData>()).entity }
 }
 
+/// The number of the chunk of an entity; no chunk has it that there can't be.
+#[inline(always)]
+pub(super) fn chunk_of(entity: Entity) -> u32 {
+    entity.index_u32() / CHUNK
+}
+
 impl Bridge {
+    /// Pushes the handle of an entity, if it is in its place in the chunk at `chunk`. `[-0, +1]`, or with `false`
+    /// `[-0, +(0|1)]`.
+    ///
+    /// # Safety
+    /// A live state of the bridge's VM, with room. The entity's chunk is at `chunk`.
+    #[inline(always)]
+    pub(super) unsafe fn push_known(&self, L: *mut lua_State, chunk: c_int, entity: Entity) -> bool {
+        // SAFETY: userdata in a chunk are handles and references.
+        unsafe {
+            lua_rawgeti_(L, chunk, Directory::place(entity, 0)) == LUA_TUSERDATA && entity_of(L, -1) == entity
+        }
+    }
+
     /// Pushes the handle of an entity, dead or alive; nil for [`Entity::PLACEHOLDER`]. `[-0, +1]`, raises
     /// when memory runs out.
     ///

@@ -21,6 +21,7 @@
 use super::bridge::{Bridge, bridge_of, finish, set_metatable};
 use super::component::Registry;
 use super::entity::any_text;
+use super::handle::chunk_of;
 use super::layout::Kind;
 use super::marshal;
 use super::nearest::did_you_mean;
@@ -31,6 +32,7 @@ use bevy_ecs::entity::Entity;
 use bevy_ecs::entity_disabling::DefaultQueryFilters;
 use bevy_ecs::observer::Observer;
 use bevy_ecs::resource::IS_RESOURCE;
+use bevy_ecs::storage::TableId;
 use bevy_ecs::world::World;
 use bluetick_scripting::Error;
 use bluetick_scripting::raw::*;
@@ -264,7 +266,14 @@ struct Loop {
     /// Kept alive by the second upvalue of the loop's function.
     query: *const Query,
     passed: usize,
+    /// A table that has all the components; what a table has doesn't change.
+    table: TableId,
+    /// The number of the chunk that is the third upvalue.
+    chunk: u32,
 }
+
+/// Where the function of a loop has the chunk of the row before.
+const CHUNK_UPVALUE: c_int = lua_upvalueindex(3);
 
 /// Starts a loop: makes its function, which knows the loop and the query.
 unsafe extern "C-unwind" fn iterate(L: *mut lua_State) -> c_int {
@@ -277,9 +286,11 @@ unsafe extern "C-unwind" fn iterate(L: *mut lua_State) -> c_int {
             return finish(L, Err(error));
         }
         let data = lua_newuserdatataggedwithmetatable(L, size_of::<Loop>(), bridge.tags.rows);
-        data.cast::<Loop>().write(Loop { bridge, query, passed: 0 });
+        let none = (TableId::from_u32(u32::MAX - 1), u32::MAX);
+        data.cast::<Loop>().write(Loop { bridge, query, passed: 0, table: none.0, chunk: none.1 });
         lua_pushvalue(L, 1);
-        lua_pushcclosurek(L, step, c"next entity".as_ptr(), 2, None);
+        lua_pushnil(L);
+        lua_pushcclosurek(L, step, c"next entity".as_ptr(), 3, None);
         1
     }
 }
@@ -295,7 +306,7 @@ unsafe extern "C-unwind" fn step(L: *mut lua_State) -> c_int {
                 return 1;
             };
             (*rows).passed += 1;
-            match push_row(bridge, L, entity, &query.yields) {
+            match push_row(bridge, L, &mut *rows, entity, &query.yields) {
                 Ok(false) => {}
                 Ok(true) => return query.yields.len() as c_int + 1,
                 Err(error) => return finish(L, Err(error)),
@@ -312,6 +323,7 @@ unsafe extern "C-unwind" fn step(L: *mut lua_State) -> c_int {
 unsafe fn push_row(
     bridge: &Bridge,
     L: *mut lua_State,
+    rows: &mut Loop,
     entity: Entity,
     yields: &[u16],
 ) -> Result<bool, Error> {
@@ -326,19 +338,44 @@ unsafe fn push_row(
     // SAFETY: invariant 2 of the bridge. A place in the world is used only before something is pushed that could
     // run anything.
     unsafe {
-        if (*world).get_entity(entity).is_err() {
+        let Ok(location) = (*world).as_unsafe_world_cell_readonly().entities().get_spawned(entity) else {
             return Ok(false);
-        }
-        for &number in yields {
-            if let Located::Missing = locate(world, entity, table(number).column) {
-                return Ok(false);
+        };
+        if location.table_id != rows.table {
+            let mut is_in_table = true;
+            for &number in yields {
+                let column = table(number).column;
+                if let Located::Missing = locate(world, entity, column) {
+                    return Ok(false);
+                }
+                is_in_table &= !column.sparse;
             }
+            if is_in_table {
+                rows.table = location.table_id;
+            }
+        }
+        // Most rows are of the chunk of the one before, and their references are there.
+        let chunk = chunk_of(entity);
+        if chunk == rows.chunk {
+            let kept = |number: &u16| {
+                let root = table(*number).root;
+                root.kind == Kind::Node && bridge.push_kept(L, CHUNK_UPVALUE, entity, root.node)
+            };
+            if bridge.push_known(L, CHUNK_UPVALUE, entity) && yields.iter().all(kept) {
+                return Ok(true);
+            }
+            lua_settop(L, 0);
         }
         // There is room for 20 values.
         if yields.len() > 8 {
             luaL_checkstack(L, yields.len() as c_int + 10, ptr::null());
         }
         let has_chunk = bridge.push_chunk_and_entity(L, entity);
+        if has_chunk {
+            lua_pushvalue(L, -2);
+            lua_replace(L, CHUNK_UPVALUE);
+            rows.chunk = chunk;
+        }
         for (chunk, &number) in (2..).zip(yields) {
             let Located::At(data) = locate(world, entity, table(number).column) else {
                 lua_settop(L, 0);

@@ -114,6 +114,19 @@ impl Vm {
         }
     }
 
+    /// Makes a tasklet belong to an owner, and to nobody else; it is to be paused or queued.
+    pub fn give_to(&self, tasklet: TaskletId, owner: OwnerId) {
+        let scheduler = self.machine().scheduler();
+        if !scheduler.tasklets.contains_key(tasklet) {
+            return;
+        }
+        scheduler.discharge(tasklet);
+        scheduler.tasklets[tasklet].owner = owner;
+        if scheduler.tasklets[tasklet].alive() {
+            scheduler.enlist(tasklet);
+        }
+    }
+
     /// The tasklet has not ended.
     pub fn is_alive(&self, tasklet: TaskletId) -> bool {
         self.machine().scheduler().tasklets.get(tasklet).is_some_and(|tasklet| tasklet.alive())

@@ -205,6 +205,12 @@ impl Scheduler {
         f()
     }
 
+    /// Like [`without_waiting`](Self::without_waiting), on the stack of the host, where there is room for what would
+    /// be too much for that of a tasklet.
+    pub fn on_host_stack<R>(&self, f: impl FnOnce() -> R) -> R {
+        self.machine.on_main_stack(f)
+    }
+
     /// A tick of Rust code: a place where a limited run, or the end of its [slice](crate::SliceLimit), may
     /// interrupt the tasklet. To be called in loops that go on for long without another verb.
     ///

@@ -1,0 +1,243 @@
+//! What components cost scripts, as ratios to the VM's own ways measured in one run.
+//!
+//! ```sh
+//! cargo bench -p bluetick-tests --bench components
+//! ```
+//!
+//! See `harness` for how to read the table, and for the words after `--`. "Raw C" is a userdata whose `__index` and
+//! `__newindex` are C functions that read and write a float of a struct, and ask for no key.
+#![allow(non_snake_case)] // `L` is what every text on the VM calls its state
+
+mod harness;
+
+use bevy_ecs::prelude::*;
+use bevy_reflect::prelude::*;
+use bluetick::ecs::{Bridge, BridgeConfig, Handle, Registry};
+use bluetick::{Library, Script, ScriptHost};
+use bluetick_scripting::raw::*;
+use bluetick_scripting::{Vm, VmConfig};
+use glam::Vec3;
+use harness::{RawCoroutines, Row};
+use mlua::Function;
+use std::ffi::c_int;
+use std::rc::Rc;
+
+/// Accesses in one call of either side.
+const N: usize = 20_000;
+
+fn main() {
+    harness::run(&[
+        ("read of an f32 by a held reference, to raw C __index", read_float),
+        ("read of a Vec3 by a held reference, to raw C __index", read_vector),
+        ("write of an f32 by a held reference, to raw C __newindex", write_float),
+        ("read of self.Health.current, to raw C __index", read_from_entity),
+        ("the same by plain metamethods, f32, to raw C __index", read_float_plain),
+        ("tick of 10 000: two components read, one written, to raw", tick_of_movers),
+        ("query of 100 000, two components, to a held reference", query_many),
+    ]);
+}
+
+#[derive(Component, Reflect, Default)]
+#[reflect(Default)]
+struct Health {
+    current: f32,
+    max: f32,
+}
+
+#[derive(Component, Reflect, Default)]
+#[reflect(Default)]
+struct Position {
+    at: Vec3,
+}
+
+#[derive(Component, Reflect, Default)]
+#[reflect(Default)]
+struct Velocity {
+    linear: Vec3,
+}
+
+/// A world with one entity, and a loop over this line: `h` is its health, `p` its position.
+fn access(line: &str, direct: bool) -> Box<dyn FnMut()> {
+    let mut world = World::new();
+    let registry = Registry::builder().component::<Health>().component::<Position>().build(&mut world);
+    let vm = Vm::new(VmConfig::default()).expect("a VM");
+    let config = BridgeConfig { direct, ..BridgeConfig::default() };
+    let bridge = Bridge::install(&vm, Rc::new(registry.expect("a registry")), config).expect("a bridge");
+    let entity = world.spawn((Health::default(), Position::default())).id();
+    let text = format!(
+        "local self, n = ...
+         local h, p = self.Health, self.Position
+         local x
+         for i = 1, n do {line} end"
+    );
+    let run = vm.load("it", &text).expect("a loop");
+    Box::new(move || {
+        bridge.lend(&mut world, || run.call::<()>((Handle(entity), N))).expect("it runs");
+        let _ = &vm;
+    })
+}
+
+#[repr(C)]
+struct Raw {
+    x: f32,
+    y: f32,
+}
+
+unsafe extern "C-unwind" fn raw_index(L: *mut lua_State) -> c_int {
+    // SAFETY: called by the VM as a metamethod of the userdata below.
+    unsafe {
+        lua_pushnumber(L, f64::from((*lua_touserdata(L, 1).cast::<Raw>()).x));
+        1
+    }
+}
+
+unsafe extern "C-unwind" fn raw_newindex(L: *mut lua_State) -> c_int {
+    // SAFETY: as above.
+    unsafe {
+        (*lua_touserdata(L, 1).cast::<Raw>()).y = lua_tonumber(L, 3) as f32;
+        0
+    }
+}
+
+/// A userdata with raw C metamethods.
+fn raw_userdata(vm: &Vm) -> mlua::Value {
+    // SAFETY: protected by mlua, which takes the one value that is left.
+    unsafe {
+        vm.lua()
+            .exec_raw((), |L| {
+                lua_newuserdata(L, size_of::<Raw>()).cast::<Raw>().write(Raw { x: 1.0, y: 2.0 });
+                lua_createtable(L, 0, 2);
+                lua_pushcfunctiond(L, raw_index, c"__index".as_ptr());
+                lua_rawsetfield(L, -2, c"__index".as_ptr());
+                lua_pushcfunctiond(L, raw_newindex, c"__newindex".as_ptr());
+                lua_rawsetfield(L, -2, c"__newindex".as_ptr());
+                lua_setmetatable(L, -2);
+            })
+            .expect("a userdata")
+    }
+}
+
+/// A loop over this line, in which `u` is such a userdata.
+fn raw(line: &str) -> Box<dyn FnMut()> {
+    let vm = Vm::new(VmConfig::default()).expect("a VM");
+    let userdata = raw_userdata(&vm);
+    let text = format!("local u, n = ... local x for i = 1, n do {line} end");
+    let run: Function = vm.load("raw", &text).expect("a loop");
+    Box::new(move || {
+        run.call::<()>((&userdata, N)).expect("it runs");
+        let _ = &vm;
+    })
+}
+
+fn row(goal: f64, ours: Box<dyn FnMut()>, limit: Box<dyn FnMut()>) -> Row {
+    Row { goal, operations: N, ours, limit }
+}
+
+fn read_float() -> Row {
+    row(0.8, access("x = h.current", true), raw("x = u.x"))
+}
+
+fn read_vector() -> Row {
+    row(0.8, access("x = p.at", true), raw("x = u.x"))
+}
+
+fn write_float() -> Row {
+    row(0.9, access("h.current = i", true), raw("u.x = i"))
+}
+
+fn read_from_entity() -> Row {
+    row(1.6, access("x = self.Health.current", true), raw("x = u.x"))
+}
+
+fn read_float_plain() -> Row {
+    row(1.5, access("x = h.current", false), raw("x = u.x"))
+}
+
+fn tick_of_movers() -> Row {
+    const MOVERS: usize = 10_000;
+    let script = "
+        local It = {}
+        function It.run(self)
+            local position, velocity = self.Position, self.Velocity
+            while true do
+                position.at += velocity.linear
+                synchro.yield()
+            end
+        end
+        return It";
+    let mut world = World::new();
+    let library = Library::in_memory([("it", script)]);
+    let builder = ScriptHost::builder().library(library).component::<Position>().component::<Velocity>();
+    let mut host = builder.build(&mut world).expect("a host");
+    for _ in 0..MOVERS {
+        world.spawn((Position::default(), Velocity { linear: Vec3::ONE }, Script::new("it")));
+    }
+    for _ in 0..3 {
+        let report = host.tick(&mut world, 0.01);
+        assert!(report.failures.is_empty(), "{:?}", report.failures);
+    }
+    let raw = RawCoroutines::with(
+        MOVERS,
+        "local yield, u = ... while true do u.x = u.x + u.y yield() end",
+        raw_userdata,
+    );
+    Row {
+        goal: 1.6,
+        operations: MOVERS,
+        ours: Box::new(move || {
+            let report = host.tick(&mut world, 0.01);
+            assert_eq!(report.slices, MOVERS as u64);
+        }),
+        limit: Box::new(move || raw.resume_all()),
+    }
+}
+
+fn query_many() -> Row {
+    const ENTITIES: usize = 100_000;
+    let mut world = World::new();
+    let registry = Registry::builder().component::<Health>().component::<Position>().build(&mut world);
+    let vm = Vm::new(VmConfig::default()).expect("a VM");
+    let bridge = Bridge::install(&vm, Rc::new(registry.expect("a registry")), BridgeConfig::default());
+    let bridge = bridge.expect("a bridge");
+    let mut entities = Vec::new();
+    for _ in 0..ENTITIES {
+        entities.push(world.spawn((Health::default(), Position::default())).id());
+    }
+    let text = "
+        local first, all = ...
+        local count = 0
+        if all then
+            for entity, health, position in world:query('Health', 'Position') do count += 1 end
+        else
+            local h = first.Health
+            local x
+            for i = 1, 100000 do x = h.current count += 1 end
+        end
+        return count";
+    let run: Function = vm.load("it", text).expect("a loop");
+    let keep = "local kept = {} for e, h, p in world:query('Health', 'Position') do kept[e] = { h, p } end return kept";
+    let keep: Function = vm.load("keep", keep).expect("a loop");
+    // Tasklets hold the handles and references that they use; without that, each loop would make them anew.
+    let kept: mlua::Table = bridge.lend(&mut world, || keep.call(())).expect("it runs");
+    vm.lua().set_named_registry_value("kept", kept).expect("kept");
+    let first = entities[0];
+    let shared = Rc::new(std::cell::RefCell::new(world));
+    let side = move |all: bool,
+                     world: Rc<std::cell::RefCell<World>>,
+                     bridge: Rc<Bridge>,
+                     run: Function,
+                     vm: Rc<Vm>| {
+        Box::new(move || {
+            let count: usize =
+                bridge.lend(&mut world.borrow_mut(), || run.call((Handle(first), all))).expect("it runs");
+            assert_eq!(count, ENTITIES);
+            let _ = &vm;
+        }) as Box<dyn FnMut()>
+    };
+    Row {
+        goal: 3.0,
+        operations: ENTITIES,
+        ours: side(true, shared.clone(), bridge.clone(), run.clone(), vm.clone()),
+        limit: side(false, shared, bridge, run, vm),
+    }
+}
