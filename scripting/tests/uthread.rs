@@ -1390,6 +1390,66 @@ fn whoever_is_killed_where_its_slice_was_used_up_leaves_the_locks_right() {
 }
 
 #[test]
+fn running_out_of_memory_loses_no_permit_and_leaves_nobody_waiting() {
+    let vm = vm_with(VmConfig { memory_limit: 6 << 20, ..VmConfig::default() }, |_| ());
+    let state = script::load(
+        &vm,
+        "local s, q, done = uthread.Semaphore(2), uthread.QueueChannel(3), 0
+         local function hog()
+             local kept = {}
+             while true do table.insert(kept, string.rep(tostring(#kept), 5000)) end
+         end
+         return function()
+             for n = 1, 40 do
+                 uthread.new(function()
+                     for lap = 1, 5 do
+                         s:with(function()
+                             scheduler.schedule()
+                             if n % 4 == 0 then hog() end
+                             pcall(uthread.all, { scheduler.schedule, hog })
+                             q:send(lap)
+                         end)
+                     end
+                     done += 1
+                 end)
+             end
+             uthread.new(function() while true do local got = uthread.select({ q, channel() }) end end)
+         end, function() return `{s} {done} {q.balance}` end",
+    );
+    let (work, tell): (mlua::Function, mlua::Function) = state.call(()).expect("both functions");
+    vm.spawn(&work, (), Default::default()).expect("a tasklet");
+    vm.run_ready(|| true);
+    let failures = vm.take_ended().into_iter().filter_map(|ended| ended.failure).count();
+    assert!(failures >= 10, "{failures}");
+    vm.lua().gc_collect().expect("the collector runs");
+    let told: String = tell.call(()).expect("a text");
+    let [permits, done, balance]: [&str; 3] = {
+        let mut words = told.rsplitn(3, ' ');
+        let balance = words.next().unwrap();
+        let done = words.next().unwrap();
+        [words.next().unwrap(), done, balance]
+    };
+    assert_eq!(permits, "semaphore (2 free, 0 waiting)", "{told}");
+    assert!(done.parse::<u32>().unwrap() + failures as u32 >= 40, "{told} {failures}");
+    assert!(balance == "-1" || balance == "0", "{told}");
+}
+
+#[test]
+fn a_select_on_many_channels_and_many_selects_on_one() {
+    run(r##"
+        local many = {}
+        for n = 1, 2000 do many[n] = channel() end
+        local got = {}
+        for n = 1, 50 do uthread.new(function() table.insert(got, (uthread.select(many))) end) end
+        scheduler.run()
+        for n = 1, 2000 do eq(many[n].balance, -50) end
+        for n = 1, 50 do many[n * 40]:send(n) scheduler.run() end
+        for n = 1, 50 do eq(got[n], n * 40) end
+        for n = 1, 2000 do eq(many[n].balance, 0) end
+    "##);
+}
+
+#[test]
 fn the_library_can_t_be_changed() {
     run(r##"
         eq(pcall(function() uthread.new = print end), false)

@@ -367,6 +367,7 @@ fn run(name: &str, program: &str, slices: usize, victim: usize, pending: bool) -
                 break;
             }
             killed = true;
+            vm.lua().gc_collect().expect("the collector runs");
             let all: Vec<Tasklet> = victims.call(()).expect("the list of victims");
             outcome = match all.get(victim) {
                 None => return Outcome::Nobody,

@@ -98,7 +98,7 @@ unsafe fn outcome(L: *mut lua_State, co: *mut lua_State, status: c_int) -> Resum
                 machine.restore_budget_error(L);
                 if machine.is_memory(L, status) {
                     // What it holds is given back; it stays dead.
-                    lua_resetthread(co);
+                    machine.reset(co);
                     machine.name_memory(L, status);
                 }
                 if machine.is_final(L, -1) {
@@ -275,7 +275,7 @@ unsafe extern "C-unwind" fn close(L: *mut lua_State) -> c_int {
             lua_rawcheckstack(L, 1);
             lua_xmove(co, L, 1);
         }
-        lua_resetthread(co);
+        Machine::of(L).reset(co);
         lua_gettop(L) - 1
     }
 }

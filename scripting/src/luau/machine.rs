@@ -111,6 +111,8 @@ pub(crate) struct Machine {
     /// Slices that are too long.
     pub(super) watch: SliceWatch,
     pub(crate) error_handler: Cell<Option<Anchor>>,
+    /// The most memory that the VM may use, in bytes.
+    pub(super) memory_limit: Cell<usize>,
     /// The files of the library, by name.
     pub(crate) library: Cell<Option<Anchor>>,
     /// The library's function that is told of the ends of tasklets.
@@ -217,6 +219,7 @@ impl Machine {
                 running: Cell::default(),
                 watch,
                 error_handler: Cell::default(),
+                memory_limit: Cell::new(usize::MAX),
                 library: Cell::default(),
                 on_end: Cell::default(),
                 schedule_callback: Cell::default(),

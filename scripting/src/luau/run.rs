@@ -18,6 +18,9 @@ const MANY_DROPPED: usize = 1000;
 /// Ends that are noted for a host that asks for none while it runs.
 const MANY_ENDED: usize = 1000;
 
+/// Memory that resetting a coroutine may take for a moment, in bytes: a page of the VM's, and more.
+const RESET_MARGIN: usize = 256 << 10;
+
 /// Bodies of ended tasklets that are kept for later ones.
 const SPARE_BODIES: usize = 1024;
 
@@ -357,7 +360,7 @@ impl Machine {
             if self.scheduler().tasklets[id].flags.exposed || body == self.scratch {
                 lua_settop(body, -2);
             } else {
-                lua_resetthread(body);
+                self.reset(body);
             }
             self.anchors().push(self.constants.memory, body);
             lua_gc(self.helper, LUA_GCCOLLECT, 0);
@@ -545,9 +548,26 @@ impl Machine {
             if exposed || nested || self.spare.borrow().len() >= SPARE_BODIES {
                 self.anchors().release(anchor);
             } else {
-                lua_resetthread(body);
+                self.reset(body);
                 self.spare.borrow_mut().push((body, anchor));
             }
+        }
+    }
+
+    /// Resets a coroutine that does not run. That may move its stack to a smaller place, for which memory is
+    /// asked: near the limit it would be refused, with an error that nobody could catch here. So there is
+    /// no limit then, for a moment.
+    ///
+    /// # Safety
+    /// The coroutine has ended, never ran, or is suspended for good.
+    pub(super) unsafe fn reset(&self, thread: *mut lua_State) {
+        let lua = self.vm().map(super::vm::Vm::lua);
+        let near = |lua: &&mlua::Lua| lua.used_memory() + RESET_MARGIN > self.memory_limit.get();
+        let lifted = lua.filter(near).and_then(|lua| Some((lua, lua.set_memory_limit(0).ok()?)));
+        // SAFETY: the caller's.
+        unsafe { lua_resetthread(thread) };
+        if let Some((lua, limit)) = lifted {
+            let _ = lua.set_memory_limit(limit);
         }
     }
 
@@ -707,7 +727,7 @@ impl Machine {
             if exposed || self.spare.borrow().len() >= SPARE_BODIES {
                 self.anchors().release(anchor);
             } else {
-                lua_resetthread(thread);
+                self.reset(thread);
                 self.spare.borrow_mut().push((thread, anchor));
             }
         }

@@ -81,6 +81,7 @@ impl Vm {
         // What the machine refers to doesn't move any more from here on.
         let vm = Rc::new(Self { modules: RefCell::default(), lua, machine });
         vm.machine.vm.set(&raw const *vm);
+        vm.machine.memory_limit.set(config.memory_limit);
         // SAFETY: detached when this is dropped.
         vm.with_state(|L| unsafe { vm.machine.watch.timer.attach(L) })?;
         vm.install_require()?;
