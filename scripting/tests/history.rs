@@ -260,7 +260,7 @@ fn s8_07_mutual_kill() {
     stage.run();
     assert_eq!(stage.said(), "a b ok b1");
     assert!(!at(&a).alive() && !at(&b).alive() && c.balance() == 0);
-    (a.take(), b.take());
+    drop((a.take(), b.take()));
 }
 
 #[test]
@@ -301,7 +301,7 @@ fn s8_08_a_child_kills_the_parent_that_is_killing_it() {
     stage.run();
     assert_eq!(stage.said(), "cTE pTE c1");
     assert!(!at(&parent).alive() && !at(&child).alive());
-    (parent.take(), child.take());
+    drop((parent.take(), child.take()));
 }
 
 /// `o` runs the others behind it with `first`'s `run`; `meddle` does something in its turn there.
@@ -324,7 +324,7 @@ fn nested_run(meddle: impl FnOnce(&Stage, &Tasklet) -> Result<(), Error> + 'stat
     }));
     let _ = o;
     stage.run();
-    (first.take(), b.take());
+    drop((first.take(), b.take()));
     stage.said()
 }
 
