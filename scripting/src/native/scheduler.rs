@@ -319,14 +319,10 @@ impl Scheduler {
         f: Option<impl Fn(&Channel<Value>, &Tasklet, bool, bool) + 'static>,
     ) -> Result<(), Error> {
         let f = f.map(|f| {
-            self.vm()?
-                .lua()
-                .create_function(move |_, arguments: (Channel<Value>, Tasklet, bool, bool)| {
-                    let (channel, tasklet, sending, blocks) = arguments;
-                    f(&channel, &tasklet, sending, blocks);
-                    Ok(())
-                })
-                .map_err(Error::from)
+            self.vm()?.function(c"channel callback", move |call| {
+                f(&call.get(1)?, &call.get(2)?, call.get(3)?, call.get(4)?);
+                Ok(crate::luau::Reply::Nothing)
+            })
         });
         self.set_callback(&self.machine.channel_callback, f.transpose()?)
     }
@@ -341,13 +337,10 @@ impl Scheduler {
         f: Option<impl Fn(&Tasklet, &Tasklet) + 'static>,
     ) -> Result<(), Error> {
         let f = f.map(|f| {
-            self.vm()?
-                .lua()
-                .create_function(move |_, (prev, next): (Tasklet, Tasklet)| {
-                    f(&prev, &next);
-                    Ok(())
-                })
-                .map_err(Error::from)
+            self.vm()?.function(c"schedule callback", move |call| {
+                f(&call.get(1)?, &call.get(2)?);
+                Ok(crate::luau::Reply::Nothing)
+            })
         });
         self.set_callback(&self.machine.schedule_callback, f.transpose()?)
     }
