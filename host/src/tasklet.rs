@@ -129,9 +129,9 @@ impl ScriptHost {
             entity,
         };
         let tasklet = self.vm.scheduler().tasklet(move || f(&context))?;
-        tasklet.set_owner(owner);
         tasklet.set_name(name);
         tasklet.setup()?;
+        self.vm.give_to(tasklet.id(), owner);
         Ok(tasklet)
     }
 }

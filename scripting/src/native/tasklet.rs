@@ -4,7 +4,7 @@ use super::carrier::{Exchange, Of};
 use super::coroutine::Step;
 use crate::luau::ffi::*;
 use crate::luau::{Dropped, Machine};
-use crate::scheduler::{Error, ErrorKind, Life, OwnerId, Place, Slot, TaskletId, Turn, number};
+use crate::scheduler::{Error, ErrorKind, Life, Place, Slot, TaskletId, Turn, number};
 use mlua::{FromLua, IntoLua, Lua, Value};
 use std::fmt;
 use std::rc::Rc;
@@ -340,14 +340,6 @@ impl Tasklet {
     /// Has it interrupted in spite of native frames; the previous setting.
     pub fn set_ignore_nesting(&self, ignore: bool) -> bool {
         std::mem::replace(&mut self.machine.scheduler().tasklets[self.id].flags.ignore_nesting, ignore)
-    }
-
-    /// Has it belong to an owner, instead of that of whoever has made it. Counts from when it is next set up
-    /// or bound with [`bind_paused`](Self::bind_paused).
-    pub fn set_owner(&self, owner: OwnerId) {
-        if !self.alive() {
-            self.machine.scheduler().tasklets[self.id].owner = owner;
-        }
     }
 
     /// Its name, for messages.
