@@ -203,12 +203,13 @@ impl SliceWatch {
         self.condemned.get() == self.timer.slice()
     }
 
-    /// Counts a tick; true if the slice's are used up.
+    /// Counts a tick; true if the slice's are used up. Whoever is interrupted comes to the same safepoint
+    /// again, so even a slice of one tick gets past it.
     #[inline]
     pub fn tick(&self) -> bool {
         let ticks = self.ticks.get() + 1;
         self.ticks.set(ticks);
-        ticks >= self.check_at.get()
+        ticks > self.check_at.get()
     }
 
     pub fn verdict(&self) -> Verdict {
@@ -216,8 +217,11 @@ impl SliceWatch {
             return Verdict::InTime;
         }
         let Budget::Ticks(hard) = self.limit.hard_limit() else { return self.timer.verdict() };
-        let Some(more) = self.ticks.get().checked_sub(self.check_at.get()) else { return Verdict::InTime };
-        if more >= hard - self.length { Verdict::Overdue } else { Verdict::Over }
+        match self.ticks.get().saturating_sub(self.check_at.get()) {
+            0 => Verdict::InTime,
+            more if more > hard - self.length => Verdict::Overdue,
+            _ => Verdict::Over,
+        }
     }
 
     fn note(&self, overrun: Overrun) {
