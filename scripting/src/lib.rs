@@ -228,6 +228,8 @@
 //! plain host functions. A waiting call there is an error of kind [`Boundary`](ErrorKind::Boundary) and
 //! changes nothing.
 //!
+//! Locks, queues, limits of time, and tasklets that belong together are helpers on top of these: [`uthread`].
+//!
 //! # In a host
 //!
 //! A game makes tasklets itself, runs those that are runnable once a frame, and wakes those that wait
@@ -265,7 +267,8 @@
 //! |---|---|
 //! | `scheduler/` | the queues and who runs next; knows nothing of the VM |
 //! | `luau/` | the VM, the loop that resumes coroutines, what scripts see, modules |
-//! | `native/` | Rust bodies on stacks of their own, typed channels, calls between scripts and Rust |
+//! | `luau/lib/` | the library of scripts, [`uthread`], in Luau |
+//! | `native/` | Rust bodies on stacks of their own, typed channels, calls between scripts and Rust; [`uthread`] for them |
 //! | `reload/` | new text under live tasklets |
 //!
 //! A switch is a return to the loop: a tasklet that gives control away has decided in `scheduler/` who is

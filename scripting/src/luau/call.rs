@@ -100,10 +100,11 @@ impl Call<'_> {
     pub fn can_park(&self) -> bool {
         let scheduler = self.machine.scheduler();
         let me = scheduler.current;
-        !scheduler.in_callback
-            && self.machine.running.get() == me
-            && !(me == scheduler.main && scheduler.tasklets[me].thread.is_null())
-            && !scheduler.tasklets[me].flags.block_trap
+        let tasklet = &scheduler.tasklets[me];
+        let is_host = me == scheduler.main && tasklet.thread.is_null();
+        let outside = scheduler.in_callback || self.machine.running.get() != me || is_host;
+        !outside
+            && !tasklet.flags.block_trap
             && scheduler.switch_trap == 0
             // SAFETY: `L` is the state of the running call.
             && unsafe { self.machine.can_block(self.L) }
