@@ -100,7 +100,7 @@ impl Call<'_> {
     pub fn can_park(&self) -> bool {
         let scheduler = self.machine.scheduler();
         let me = scheduler.current;
-        let tasklet = &scheduler.tasklets[me];
+        let Some(tasklet) = scheduler.tasklets.get(me) else { return false };
         let is_host = me == scheduler.main && tasklet.thread.is_null();
         let outside = scheduler.in_callback || self.machine.running.get() != me || is_host;
         !outside
