@@ -96,8 +96,11 @@ pub(crate) enum Call {
     /// It runs to its end at once.
     Plain(Rc<dyn Callable>),
     /// It runs on a stack of its own, and may wait. Makes its function for scripts.
-    Blocking(Box<dyn Fn(&Vm, Guard) -> Result<mlua::Function, Error>>),
+    Blocking(Box<MakeFunction>),
 }
+
+/// Makes the function for scripts of a VM.
+type MakeFunction = dyn Fn(&Vm, Guard) -> Result<mlua::Function, Error>;
 
 /// What stands before a function that may wait: the bridge, and how the function is called.
 #[derive(Clone)]

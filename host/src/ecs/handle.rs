@@ -57,6 +57,9 @@ pub(super) struct Directory {
     kinds: Box<[Cell<c_int>]>,
     /// The highest kind so far.
     last_kind: Cell<c_int>,
+    /// By the index of an entity: the generation of the one whose handle is in its place, if one is there. Loops over
+    /// many entities look here rather than into each handle, which lie anywhere in memory.
+    generations: RefCell<Vec<u32>>,
     /// Key of the table of stale handles.
     stale: Cell<c_int>,
     /// Key of the metatable that makes a table weak.
@@ -70,6 +73,7 @@ impl Directory {
             chunks: RefCell::default(),
             kinds: (0..nodes).map(|_| Cell::new(0)).collect(),
             last_kind: Cell::new(0),
+            generations: RefCell::default(),
             stale: Cell::new(LUA_NOREF),
             weak: Cell::new(LUA_NOREF),
         }
@@ -92,6 +96,23 @@ impl Directory {
             self.stale.set(lua_ref(L, -1));
             lua_settop(L, -2);
         }
+    }
+
+    /// The handle of the entity is in its place from now on.
+    fn note_handle(&self, entity: Entity) {
+        let index = entity.index_u32() as usize;
+        let mut generations = self.generations.borrow_mut();
+        if generations.len() <= index {
+            generations.resize(index + 1, u32::MAX);
+        }
+        generations[index] = entity.generation().to_bits();
+    }
+
+    /// Whether the handle in the entity's place, if one is there, is this entity's.
+    #[inline(always)]
+    fn is_noted(&self, entity: Entity) -> bool {
+        let generations = self.generations.borrow();
+        generations.get(entity.index_u32() as usize) == Some(&entity.generation().to_bits())
     }
 
     /// Where a thing of this kind has its place in the chunk of the entity.
@@ -233,7 +254,8 @@ impl Bridge {
     pub(super) unsafe fn push_known(&self, L: *mut lua_State, chunk: c_int, entity: Entity) -> bool {
         // SAFETY: userdata in a chunk are handles and references.
         unsafe {
-            lua_rawgeti_(L, chunk, Directory::place(entity, 0)) == LUA_TUSERDATA && entity_of(L, -1) == entity
+            self.directory.is_noted(entity)
+                && lua_rawgeti_(L, chunk, Directory::place(entity, 0)) == LUA_TUSERDATA
         }
     }
 
@@ -310,6 +332,7 @@ impl Bridge {
                 lua_setmetatable(L, -2);
                 lua_pushvalue(L, -1);
                 lua_rawseti_(L, -3, Directory::place(entity, 0));
+                self.directory.note_handle(entity);
             }
             !is_far
         }
