@@ -293,7 +293,7 @@ pub use luau::{
     OverrunPolicy, Reply, SchedulerStats, SliceLimit, Vm, VmConfig, Wait, excerpt,
 };
 pub use native::{Channel, IntoOutcome, Iter, RunLimit, Scheduler, Tasklet, uthread};
-pub use reload::{Difference, ReloadReport, ReloadedModule};
+pub use reload::{Difference, ParkCode, Parked, Pin, PinCode, Reason, ReloadReport, ReloadedModule};
 pub use scheduler::{ChannelId, Error, ErrorKind, Overflow, OwnerId, TaskletId};
 
 /// The raw side of the VM, for the few files of `host` that own a part of its boundary.

@@ -297,6 +297,27 @@ impl Machine {
         unsafe { &mut *self.nest.get() }
     }
 
+    /// A live coroutine that runs nothing for long, for what is done with the VM itself.
+    pub fn helper_state(&self) -> *mut lua_State {
+        self.helper
+    }
+
+    /// Which coroutine belongs to which tasklet: bodies, and those that scripts have blocked in.
+    #[cfg(feature = "reload")]
+    pub fn threads_of_tasklets(&self) -> HashMap<*mut lua_State, TaskletId> {
+        let tasklets = self.scheduler().tasklets.iter();
+        let threads = tasklets.filter(|(_, tasklet)| tasklet.alive() && !tasklet.thread.is_null());
+        threads
+            .flat_map(|(id, tasklet)| {
+                let outer = tasklet.outer().iter().filter_map(|frame| match frame {
+                    crate::scheduler::Frame::Luau(thread) => Some(*thread),
+                    crate::scheduler::Frame::Native(_) => None,
+                });
+                outer.chain([tasklet.thread]).map(move |thread| (thread, id))
+            })
+            .collect()
+    }
+
     /// The loop is at work: whoever asks was called by a script, or by the loop itself.
     pub(crate) fn is_looping(&self) -> bool {
         self.looping.get()

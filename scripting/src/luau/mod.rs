@@ -23,7 +23,7 @@ pub use call::{Call, Kept, Reply, Wait, host_call};
 pub use listener::Listening;
 pub(crate) use machine::{Dropped, Machine, protect};
 pub use machine::{Ended, Failure};
-pub(crate) use module::Staged;
 pub use module::{Loader, ModuleError, ModuleFault, ModuleText, excerpt};
+pub(crate) use module::{Module, Staged};
 pub use slice::{Overrun, OverrunPolicy, SliceLimit};
 pub use vm::{SchedulerStats, Vm, VmConfig};

@@ -42,7 +42,7 @@ pub struct ModuleText {
 }
 
 /// Why a module could not be loaded.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 #[error("{message}")]
 pub struct ModuleError {
     /// The module that is at fault.
@@ -56,7 +56,7 @@ pub struct ModuleError {
 }
 
 /// What can be wrong with a module; each has a code in reload reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum ModuleFault {
     /// It does not parse (RL001).
     Syntax,
@@ -85,6 +85,13 @@ impl ModuleFault {
 /// A module that has been evaluated.
 pub(crate) struct Module {
     pub file: String,
+    pub text: ModuleText,
+    /// What it was before, the latest last.
+    pub earlier: Vec<ModuleText>,
+    /// Under which the reload knows its text.
+    pub generation: u32,
+    /// With which its text is evaluated: random numbers that it draws are the same each time.
+    pub seed: u64,
     pub value: Value,
     /// What the value was when its text had just been evaluated: what the file says.
     pub base: Snapshot,
@@ -112,6 +119,14 @@ pub(crate) struct Staged {
     pub text: ModuleText,
     pub value: Option<Value>,
     pub env: Option<Table>,
+    pub main: Option<Function>,
+}
+
+impl Staged {
+    /// Text that was not evaluated yet.
+    pub fn of(text: ModuleText) -> Self {
+        Self { text, value: None, env: None, main: None }
+    }
 }
 
 /// Safepoints (loop turns and calls) after which the top level of a file, or its `on_reload`, is taken
@@ -201,15 +216,29 @@ impl Vm {
             line: None,
             fault: ModuleFault::Unreadable,
         })?;
+        let outside = self.random_state();
+        let seed = self.modules.borrow().loaded.get(module).map_or_else(
+            || {
+                outside
+                    ^ module
+                        .bytes()
+                        .fold(0, |seed, byte| (seed ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+            },
+            |loaded| loaded.seed,
+        );
+        self.set_random_state(seed);
         self.modules.borrow_mut().loading.push(module.into());
-        let value = self.evaluate(module, &text);
+        let evaluated = self.evaluate(module, &text);
         self.modules.borrow_mut().loading.pop();
-        let (value, env) = value?;
+        self.set_random_state(outside);
+        let (value, main) = evaluated?;
+        let env = main.environment();
         if is_staged {
             let mut modules = self.modules.borrow_mut();
             if let Some(staged) = modules.staged.as_mut().and_then(|staged| staged.get_mut(module)) {
                 staged.value = Some(value.clone());
                 staged.env = env;
+                staged.main = Some(main);
             }
         } else {
             let env_base =
@@ -218,9 +247,19 @@ impl Vm {
             let known = self.module_pointers();
             let base_variables =
                 crate::reload::snapshot_variables(self, &value, env.as_ref(), &text.file, &known);
-            let file = text.file;
-            let loaded =
-                Module { file, value: value.clone(), base, env, env_base, base_variables, version: 1 };
+            let loaded = Module {
+                file: text.file.clone(),
+                generation: self.adopt(module, 1, &text, &main),
+                text,
+                earlier: Vec::new(),
+                seed,
+                value: value.clone(),
+                base,
+                env,
+                env_base,
+                base_variables,
+                version: 1,
+            };
             self.modules.borrow_mut().loaded.insert(module.into(), loaded);
         }
         Ok(value)
@@ -233,11 +272,13 @@ impl Vm {
 
     /// Forgets the value of a module: its text is evaluated anew when it is required the next time.
     pub fn unload(&self, module: &str) {
-        self.modules.borrow_mut().loaded.remove(module);
+        if let Some(module) = self.modules.borrow_mut().loaded.remove(module) {
+            self.disown(module.generation);
+        }
     }
 
-    /// Runs the text of a module: what it returns, and its globals.
-    fn evaluate(&self, module: &str, text: &ModuleText) -> Result<(Value, Option<Table>), ModuleError> {
+    /// Runs the text of a module: what it returns, and its main function.
+    fn evaluate(&self, module: &str, text: &ModuleText) -> Result<(Value, Function), ModuleError> {
         let fault = |fault, message: String| {
             let line = line_in(&text.file, &message);
             let message = match line {
@@ -248,11 +289,10 @@ impl Vm {
         };
         let function =
             self.load(&text.file, &text.text).map_err(|error| fault(ModuleFault::Syntax, error.message))?;
-        let env = function.environment();
         let mut results =
             self.call_briefly(&function, ()).map_err(|message| fault(ModuleFault::Load, message))?;
         match (results.len(), results.pop_front()) {
-            (1, Some(value)) if !value.is_nil() => Ok((value, env)),
+            (1, Some(value)) if !value.is_nil() => Ok((value, function)),
             (n, _) => Err(fault(
                 ModuleFault::Return,
                 format!(
@@ -308,6 +348,7 @@ impl Vm {
     fn require_from(&self, from: &str, specifier: &str) -> Result<Value, Error> {
         let (loader, from) = {
             let modules = self.modules.borrow();
+            let (from, _) = crate::reload::split_version(from);
             let from = modules
                 .loaded
                 .iter()

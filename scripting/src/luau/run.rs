@@ -309,6 +309,8 @@ impl Machine {
             let mut trace = if failed { self.origin(id, body) } else { String::new() };
             if failed && self.is_memory(body, status) {
                 self.free_memory(id, body);
+            } else if failed && self.parks(id, body, &trace) {
+                return;
             }
             if self.scheduler().tasklets[id].details.as_ref().is_some_and(|d| !d.deferred.is_empty())
                 && let Some(deeper) = self.run_deferred(id, body)
@@ -349,6 +351,24 @@ impl Machine {
             }
             self.bury(id, failure);
         }
+    }
+
+    /// Has a tasklet whose body has failed wait for its code to be mended, if the host wants that and it can
+    /// be done; then the next one is the head of the queue already.
+    unsafe fn parks(&self, id: TaskletId, body: *mut lua_State, trace: &str) -> bool {
+        let wanted =
+            self.host_takes_errors.get() && id != self.scheduler().main && self.error_handler.get().is_none();
+        let Some(vm) = self.vm().filter(|_| wanted) else { return false };
+        // SAFETY: the error is on top of the stack.
+        let failure = unsafe { self.failure(id, body, trace.to_owned()) };
+        if vm.park(body, failure).is_err() {
+            return false;
+        }
+        if self.scheduler().set_aside().is_none() {
+            // SAFETY: as in `finish`.
+            unsafe { self.wake_hopeless_main() };
+        }
+        true
     }
 
     /// Memory ran out in a tasklet: what it held is given back before anything else is done, so that

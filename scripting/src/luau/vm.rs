@@ -42,6 +42,8 @@ impl Default for VmConfig {
 /// A Luau VM with its scheduler.
 pub struct Vm {
     pub(crate) modules: RefCell<Modules>,
+    #[cfg_attr(not(feature = "reload"), allow(dead_code))]
+    pub(crate) live: RefCell<crate::reload::Live>,
     // Finalisers of the VM still use the machine, so mlua keeps a second reference for as long as it
     // keeps the VM: a clone of `Lua` may outlive this.
     lua: Lua,
@@ -79,12 +81,13 @@ impl Vm {
         machine.stack_limit.set(config.stack_limit);
         lua.set_app_data(machine.clone());
         // What the machine refers to doesn't move any more from here on.
-        let vm = Rc::new(Self { modules: RefCell::default(), lua, machine });
+        let vm = Rc::new(Self { modules: RefCell::default(), live: RefCell::default(), lua, machine });
         vm.machine.vm.set(&raw const *vm);
         vm.machine.memory_limit.set(config.memory_limit);
         // SAFETY: detached when this is dropped.
         vm.with_state(|L| unsafe { vm.machine.watch.timer.attach(L) })?;
         vm.install_require()?;
+        vm.start_live();
         Ok(vm)
     }
 

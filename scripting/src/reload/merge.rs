@@ -32,24 +32,28 @@ const NOTHING: &Snapshot = &Snapshot::Nothing;
 impl Snapshot {
     /// A snapshot of a value.
     pub fn of(value: &Value) -> Self {
-        Self::take(value, &mut Vec::new())
+        Self::take(value, &mut Vec::new(), &|value| value)
     }
 
-    fn take(value: &Value, path: &mut Vec<*const c_void>) -> Self {
+    /// A snapshot in which other values stand for functions and tables.
+    fn take(value: &Value, path: &mut Vec<*const c_void>, stand_in: &dyn Fn(Value) -> Value) -> Self {
         match value {
             Value::Nil => Self::Nothing,
             Value::Table(table) => {
-                let identity = table.to_pointer();
+                let identity = stand_in(value.clone()).to_pointer();
                 if path.len() == DEPTH || path.contains(&identity) {
                     return Self::Table(identity, Vec::new(), None);
                 }
                 path.push(identity);
-                let fields = fields(table).map(|(key, value)| (key, Self::take(&value, path))).collect();
-                let meta = table.metatable().map(|meta| Box::new(Self::take(&Value::Table(meta), path)));
+                let fields = fields(table)
+                    .map(|(key, value)| (stand_in(key), Self::take(&value, path, stand_in)))
+                    .collect();
+                let meta =
+                    table.metatable().map(|meta| Box::new(Self::take(&Value::Table(meta), path, stand_in)));
                 path.pop();
                 Self::Table(identity, fields, meta)
             }
-            value => Self::Value(value.clone()),
+            value => Self::Value(stand_in(value.clone())),
         }
     }
 
@@ -122,7 +126,7 @@ pub(super) fn same(a: &Value, b: &Value) -> bool {
 }
 
 /// How a value reads in a report.
-fn show(value: &Value) -> String {
+pub(super) fn show(value: &Value) -> String {
     match value {
         Value::Nil => "nothing".into(),
         Value::Boolean(b) => b.to_string(),
@@ -135,13 +139,19 @@ fn show(value: &Value) -> String {
     }
 }
 
-/// Tables that were evaluated aside, by identity: each, kept alive, and the live one in its place.
-pub(super) type Living = HashMap<*const c_void, (Table, Table)>;
+/// Tables and functions that were evaluated aside, by identity: each, kept alive, and the live one in its
+/// place.
+pub(super) type Living = HashMap<*const c_void, (Value, Value)>;
+
+/// Where a function stands in the new text: which of the texts of a batch, and which function of it.
+pub(crate) type Place = (usize, usize);
 
 /// One merge.
 pub(super) struct Merge<'a> {
     /// Those of modules, and those that were merged: a table that refers to itself is merged once.
     pub living: &'a mut Living,
+    /// Where functions stand that run the new text, whoever holds them: those of one place are one.
+    pub places: &'a HashMap<*const c_void, Place>,
     pub differences: Vec<Difference>,
     /// How many tables are being merged, each inside of the one before.
     pub depth: usize,
@@ -191,10 +201,14 @@ impl Merge<'_> {
         let fresh = self.living(fresh);
         let is_new = fresh.to_pointer() == evaluated;
         match (now, &fresh) {
+            // It runs the new text already, and is the one that others hold.
+            (Value::Function(_), Value::Function(_)) if is_new && self.is_same_place(now, &fresh) => {
+                self.living.insert(evaluated, (fresh.clone(), now.clone()));
+            }
             // A function that the game has put there itself stays.
             (Value::Function(_) | Value::Nil, Value::Function(_)) if base.holds(now) => return fresh,
             (Value::Table(inner), Value::Table(new)) if is_new && !same(now, &fresh) => {
-                self.living.insert(evaluated, (new.clone(), inner.clone()));
+                self.living.insert(evaluated, (fresh.clone(), now.clone()));
                 if is_list(inner) || is_list(new) {
                     self.list(base, inner, new, path);
                 } else if self.depth < MERGE_DEPTH {
@@ -232,15 +246,35 @@ impl Merge<'_> {
         }
     }
 
-    /// The live table in place of the one of a module that was evaluated aside.
+    /// What the game has from now on of a value of which it isn't known what the old text said.
+    pub fn unknown(&mut self, now: &Value, fresh: Value, path: &str) -> Value {
+        match (now, &fresh) {
+            (Value::Function(_), Value::Function(_)) | (Value::Table(_), Value::Table(_)) => {
+                self.value(&Snapshot::of(now), now, fresh, path)
+            }
+            _ => now.clone(),
+        }
+    }
+
+    fn is_same_place(&self, a: &Value, b: &Value) -> bool {
+        let place = |value: &Value| self.places.get(&value.to_pointer());
+        place(a).is_some() && place(a) == place(b)
+    }
+
+    /// The live table or function in place of one that was evaluated aside.
     pub fn living(&self, value: Value) -> Value {
         match &value {
-            Value::Table(table) => match self.living.get(&table.to_pointer()) {
-                Some((_, live)) => Value::Table(live.clone()),
+            Value::Table(_) | Value::Function(_) => match self.living.get(&value.to_pointer()) {
+                Some((_, live)) => live.clone(),
                 None => value,
             },
             _ => value,
         }
+    }
+
+    /// What a value that was evaluated aside is now: what lives in its place.
+    pub fn snapshot(&self, fresh: &Value) -> Snapshot {
+        Snapshot::take(fresh, &mut Vec::new(), &|value| self.living(value))
     }
 
     fn note(&mut self, path: &str, before: &Value, after: &Value, kept: bool) {

@@ -1,10 +1,13 @@
 //! What a reload did.
 
-use crate::luau::ModuleError;
+use crate::luau::{Failure, ModuleError};
+use crate::scheduler::{OwnerId, TaskletId};
+use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::time::Duration;
 
 /// A module that runs new text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReloadedModule {
     /// Its name, such as `ai/util`.
     pub module: String,
@@ -17,7 +20,7 @@ pub struct ReloadedModule {
 }
 
 /// A value that the new text defines differently.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     /// The file.
     pub file: String,
@@ -31,18 +34,215 @@ pub struct Difference {
     pub kept: bool,
 }
 
+/// Why something suspended can't go on in new text; each has a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum PinCode {
+    /// RL101: the call that it waits in is gone, or calls something else.
+    WaitRemoved,
+    /// RL102: the function is gone.
+    FunctionRemoved,
+    /// RL103: the rest of the expression that it waits in was edited.
+    UnfinishedExpression,
+    /// RL104: a local of the new text has no value yet at this place.
+    NewLocal,
+    /// RL105: the parameters are others.
+    Parameters,
+    /// RL106: the `for` loops around it are others.
+    Loops,
+    /// RL107: it would need outer variables that can't be found, or can't be shared.
+    OuterVariables,
+    /// RL108: it would need a variable of a call that has ended.
+    CreatorGone,
+    /// RL109: it was interrupted in the middle of a statement.
+    Interrupted,
+    /// RL110: a local that closures share is used otherwise.
+    CapturedLocals,
+}
+
+impl PinCode {
+    /// The code in reports, such as `RL104`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::WaitRemoved => "RL101",
+            Self::FunctionRemoved => "RL102",
+            Self::UnfinishedExpression => "RL103",
+            Self::NewLocal => "RL104",
+            Self::Parameters => "RL105",
+            Self::Loops => "RL106",
+            Self::OuterVariables => "RL107",
+            Self::CreatorGone => "RL108",
+            Self::Interrupted => "RL109",
+            Self::CapturedLocals => "RL110",
+        }
+    }
+}
+
+/// Why, in words.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Reason {
+    /// Its code.
+    pub code: PinCode,
+    /// What the matter is.
+    pub text: String,
+    /// What would help, if something does.
+    pub advice: String,
+}
+
+#[cfg_attr(not(feature = "reload"), allow(dead_code))]
+impl Reason {
+    fn new(code: PinCode, text: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { code, text: text.into(), advice: advice.into() }
+    }
+
+    pub(crate) fn wait_removed() -> Self {
+        Self::new(PinCode::WaitRemoved, "the call that it waits in was removed or changed", "")
+    }
+
+    pub(crate) fn function_removed() -> Self {
+        Self::new(PinCode::FunctionRemoved, "the function was removed", "")
+    }
+
+    pub(crate) fn unfinished_expression() -> Self {
+        let text = "the expression that it is in the middle of was edited";
+        Self::new(PinCode::UnfinishedExpression, text, "")
+    }
+
+    pub(crate) fn new_local(name: &str) -> Self {
+        Self::new(
+            PinCode::NewLocal,
+            format!("new local '{name}' has no value at this wait"),
+            format!("give it a constant ('local {name} = nil')"),
+        )
+    }
+
+    pub(crate) fn parameters() -> Self {
+        Self::new(PinCode::Parameters, "the function has other parameters now", "")
+    }
+
+    pub(crate) fn loops() -> Self {
+        Self::new(PinCode::Loops, "the 'for' loops around this wait are others now", "")
+    }
+
+    pub(crate) fn outer(name: &str) -> Self {
+        let text = format!("the outer variable '{name}' can't be shared with it");
+        Self::new(PinCode::OuterVariables, text, "")
+    }
+
+    pub(crate) fn creator_gone(name: &str) -> Self {
+        let text = format!("'{name}' is a local of the call that has made it, which has not kept it");
+        Self::new(PinCode::CreatorGone, text, "")
+    }
+
+    pub(crate) fn interrupted() -> Self {
+        Self::new(
+            PinCode::Interrupted,
+            "it was interrupted between two statements",
+            "it moves at the next save after it has waited",
+        )
+    }
+
+    pub(crate) fn captured(name: &str) -> Self {
+        let text = format!("the local '{name}' is shared with closures in another way now");
+        Self::new(PinCode::CapturedLocals, text, "")
+    }
+}
+
+/// Tasklets (or coroutines of scripts) that finish a call on old text, at one place and for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// How many.
+    pub count: usize,
+    /// The module's file, such as `guard.luau`.
+    pub file: String,
+    /// The version of the text that they run.
+    pub version: u32,
+    /// The line in that text.
+    pub line: u32,
+    /// The function, if it has a name.
+    pub function: String,
+    /// Why.
+    pub reason: Reason,
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, version, line, function, reason, .. } = self;
+        write!(f, "{file}#{version}:{line}")?;
+        if !function.is_empty() {
+            write!(f, " in {function}")?;
+        }
+        write!(f, ": {} {}", reason.code.as_str(), reason.text)
+    }
+}
+
+/// Why a tasklet is parked, or can't be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ParkCode {
+    /// RL201: it waits at the statement that failed.
+    Parked,
+    /// RL202: it failed there again after a fix, and waits at the statement further out that led there.
+    FurtherOut,
+}
+
+impl ParkCode {
+    /// The code in reports, such as `RL201`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Parked => "RL201",
+            Self::FurtherOut => "RL202",
+        }
+    }
+}
+
+/// A tasklet that has failed and waits for its code to be mended.
+#[derive(Clone, Debug)]
+pub struct Parked {
+    /// The tasklet.
+    pub tasklet: TaskletId,
+    /// Whom it belongs to.
+    pub owner: OwnerId,
+    /// What it died of, with the calls that led there.
+    pub failure: Failure,
+    /// How far out it waits.
+    pub code: ParkCode,
+    /// The file that it goes on in.
+    pub file: String,
+    /// The version of that text.
+    pub version: u32,
+    /// The line that it goes on from.
+    pub line: u32,
+    /// The function, if it has a name.
+    pub function: String,
+    /// Its first locals there, and their values as text.
+    pub locals: Vec<(String, String)>,
+}
+
 /// What a reload did, for programs; [`Display`](fmt::Display) is for people.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ReloadReport {
     /// The modules that run new text.
     pub modules: Vec<ReloadedModule>,
+    /// How long it took, evaluating the new text included.
+    pub took: Duration,
+    /// Tasklets that were suspended in the old text and go on in the new.
+    pub moved: usize,
+    /// Tasklets that finish a call on old text.
+    pub stale: usize,
+    /// Tasklets that had failed and go on with this.
+    pub resumed: usize,
+    /// Tasklets that have failed and wait for a fix.
+    pub parked: usize,
+    /// Where tasklets finish on old text, and why.
+    pub pins: Vec<Pin>,
     /// Values that changed, or that the game keeps.
     pub differences: Vec<Difference>,
     /// What is wrong with the batch. If this isn't empty, nothing has changed.
     pub refused: Vec<ModuleError>,
     /// Modules that are fine, and wait for the refused ones of their batch (RL006).
     pub held: Vec<String>,
-    /// Errors in `on_reload` functions.
+    /// The versions that go on, of those that were refused: file and version.
+    pub still: Vec<(String, u32)>,
+    /// Errors in `on_reload` and `migrate` functions.
     pub hook_errors: Vec<String>,
 }
 
@@ -56,33 +256,61 @@ impl ReloadReport {
     pub fn is_empty(&self) -> bool {
         self.modules.is_empty() && self.refused.is_empty()
     }
+
+    fn write_refused(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for error in &self.refused {
+            write!(f, "reload refused  {}", error.module)?;
+            let still = self.still.iter().find(|(module, _)| *module == error.module);
+            match still {
+                Some((_, version)) => writeln!(f, " (still #{version})")?,
+                None => writeln!(f)?,
+            }
+            let mut lines = error.message.lines();
+            writeln!(f, "  {}  {}", error.fault.code(), lines.next().unwrap_or_default())?;
+            for line in lines {
+                writeln!(f, "    {line}")?;
+            }
+        }
+        for module in &self.held {
+            writeln!(f, "  RL006  {module} was saved with it and waits for it")?;
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Display for ReloadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_refused() {
-            for error in &self.refused {
-                writeln!(f, "reload refused  {}", error.module)?;
-                let mut lines = error.message.lines();
-                writeln!(f, "  {}  {}", error.fault.code(), lines.next().unwrap_or_default())?;
-                for line in lines {
-                    writeln!(f, "    {line}")?;
-                }
-            }
-            for module in &self.held {
-                writeln!(f, "  RL006  {module} was saved with it and waits for it")?;
-            }
-            return Ok(());
+            return self.write_refused(f);
         }
         let modules: Vec<String> =
             self.modules.iter().map(|m| format!("{} #{} -> #{}", m.file, m.from, m.to)).collect();
         writeln!(f, "reload  {}", modules.join(", "))?;
+        let counts: Vec<String> = [
+            (self.moved, "moved"),
+            (self.stale, "on old text"),
+            (self.resumed, "resumed"),
+            (self.parked, "parked"),
+        ]
+        .into_iter()
+        .filter(|&(count, _)| count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+        if !counts.is_empty() {
+            writeln!(f, "  tasklets: {}", counts.join(", "))?;
+        }
         for difference in &self.differences {
             let Difference { path, before, after, kept, .. } = difference;
             if *kept {
                 writeln!(f, "  kept  {path} = {before} (the game changed it; file says {after})")?;
             } else {
                 writeln!(f, "  now   {path} {before} -> {after}")?;
+            }
+        }
+        for pin in &self.pins {
+            writeln!(f, "  old   {} x {pin}", pin.count)?;
+            if !pin.reason.advice.is_empty() {
+                writeln!(f, "        {}", pin.reason.advice)?;
             }
         }
         for error in &self.hook_errors {

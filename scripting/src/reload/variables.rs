@@ -21,12 +21,12 @@ pub(super) fn functions_of(
     walk.found
 }
 
-/// Wherever something that was evaluated aside refers to a table in whose place a live one goes on, it
+/// Wherever something that was evaluated aside refers to a table or function in whose place a live one goes on, it
 /// refers to that one from now on: in fields, metatables and outer variables. Read-only tables and the
 /// values in `known` are not entered.
 pub(super) fn relink(vm: &Vm, roots: Vec<Value>, living: &Living, known: &[*const c_void]) {
     let live = |value: &Value| match value {
-        Value::Table(table) => living.get(&table.to_pointer()).map(|(_, live)| live.clone()),
+        Value::Table(_) | Value::Function(_) => living.get(&value.to_pointer()).map(|(_, live)| live.clone()),
         _ => None,
     };
     let mut seen: HashSet<_> = known.iter().copied().collect();
@@ -38,7 +38,7 @@ pub(super) fn relink(vm: &Vm, roots: Vec<Value>, living: &Living, known: &[*cons
         match value {
             Value::Table(table) if !table.is_readonly() => {
                 if let Some(meta) = table.metatable().map(Value::Table) {
-                    if let Some(live) = live(&meta) {
+                    if let Some(Value::Table(live)) = live(&meta) {
                         let _ = table.set_metatable(Some(live));
                     }
                     ahead.push(meta);
@@ -53,7 +53,7 @@ pub(super) fn relink(vm: &Vm, roots: Vec<Value>, living: &Living, known: &[*cons
             Value::Function(f) if f.info().what != "C" => {
                 for (index, (_, value)) in outer_variables(vm, &f).into_iter().enumerate() {
                     if let Some(live) = live(&value) {
-                        set_outer_variable(vm, &f, index, &Value::Table(live));
+                        set_outer_variable(vm, &f, index, &live);
                     }
                     ahead.extend(Some(value).filter(is_container));
                 }

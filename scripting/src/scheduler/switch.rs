@@ -7,7 +7,7 @@
 use super::Scheduler;
 use super::channel::{ChannelId, Direction};
 use super::error::ErrorKind;
-use super::tasklet::{Life, Place, TaskletId};
+use super::tasklet::{Life, Place, Slot, TaskletId};
 
 /// What an operation means for its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -271,6 +271,17 @@ impl Scheduler {
         self.unqueue(me);
         self.enqueue(channel, direction, me);
         self.switch(me, self.current).inspect_err(|_| self.stay(me))
+    }
+
+    /// The running tasklet has stopped where it can go on, and is paused: whoever is next becomes the head.
+    /// `None` as in [`end_current`](Self::end_current).
+    pub(crate) fn set_aside(&mut self) -> Option<TaskletId> {
+        let me = self.current;
+        let next = self.end_current(false);
+        let tasklet = &mut self.tasklets[me];
+        tasklet.life = Life::Started;
+        tasklet.slot = Slot::Nothing;
+        next
     }
 
     /// The running tasklet has ended: whoever is next becomes the head. With `failed` that is the
