@@ -206,7 +206,7 @@ fn a_parked_tasklet_can_be_retried_and_killed() {
     let parked = stage.vm.parked_tasklets();
     assert_eq!((parked.len(), parked[0].code, parked[0].line), (1, ParkCode::Parked, 7));
     assert_eq!(stage.notes(), "try:1");
-    assert_eq!(stage.vm.kill(tasklet).expect("it can be killed"), true);
+    assert!(stage.vm.kill(tasklet).expect("it can be killed"));
     stage.step();
     assert!(stage.vm.parked_tasklets().is_empty());
     assert_eq!(stage.vm.stats().tasklets, 0);
