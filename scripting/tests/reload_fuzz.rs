@@ -3,8 +3,7 @@
 //! Edits that don't change what a program means must not change what it does: its trace is that of a run
 //! without any reload. After arbitrary edits nobody can say what it should do; there the VM checks its heap.
 //!
-//! Runs with a fixed seed. `BLUETICK_FUZZ=10000` runs so many programs of each kind, `BLUETICK_SEED=7` others;
-//! what a run of a hundred thousand reloads found is in the book's notes on the mechanism.
+//! Runs with a fixed seed. `BLUETICK_FUZZ=10000` runs so many programs of each kind, `BLUETICK_SEED=7` others.
 
 mod live;
 use bluetick_scripting::Reply;
