@@ -9,7 +9,7 @@ use crate::script::{ScriptEvent, ScriptEvents, ScriptStatus};
 use crate::signals::SlowListener;
 use bevy_ecs::entity::Entity;
 use bevy_ecs::world::World;
-use bluetick_scripting::{Budget, Ended, Overrun, ReloadReport, excerpt};
+use bluetick_scripting::{Budget, Ended, LongestSlice, Overrun, ReloadReport, excerpt};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,8 @@ pub struct FrameReport {
     pub gc_time: Duration,
     /// How long they may take.
     pub budget: Budget,
+    /// The longest slice, if time is [measured](crate::HostBuilder::accounting).
+    pub longest_slice: Option<LongestSlice>,
     /// Slices that were used up, the first 100 of them: their tasklets were interrupted.
     pub overruns: Vec<ScriptOverrun>,
     /// Tasklets in the run queue before and after the scripts ran; those after are left for the next frame.
@@ -90,6 +92,9 @@ impl ScriptHost {
             budget: self.budget.limit,
             ..FrameReport::default()
         };
+        if let Some(watchdog) = &self.watchdog {
+            watchdog.begin(clock.frame);
+        }
         self.reload_changes(world, &mut report);
         let failed = self.instances.borrow_mut().begin_frame(world, &self.vm, clock.sim);
         self.note_unstarted(failed, &mut report);
@@ -126,7 +131,12 @@ impl ScriptHost {
         let overloaded = report.left_over > report.put_off;
         report.dilation_event = self.clocks.with(|clocks| clocks.timeline().judge(overloaded));
         report.gc_time = self.pacer.collect(&self.vm, &self.time, began);
+        report.longest_slice = self.vm.take_longest_slice();
         report.wall_time = self.time.since(began);
+        self.history.add(&report);
+        if let Some(watchdog) = &self.watchdog {
+            watchdog.end();
+        }
         report
     }
 

@@ -8,6 +8,7 @@ use crate::ecs::{
     Bridge, BridgeConfig, Functions, Registry, RegistryBuilder, RegistryError, ScriptHook, Value, WorldAccess,
 };
 use crate::extension::{Extension, with_descendants};
+use crate::history::History;
 use crate::instances::Instances;
 use crate::profile::Profiles;
 use crate::reloader::Reloader;
@@ -16,6 +17,7 @@ use crate::signals::{self, Signals};
 use crate::synchro::{self, Synchro};
 use crate::ticker::Tickers;
 use crate::time::RealTime;
+use crate::watchdog::{Handler, StuckFrame, Watchdog};
 use bevy_ecs::component::{Component, Mutable};
 use bevy_ecs::entity::Entity;
 use bevy_ecs::message::Message;
@@ -85,6 +87,8 @@ pub struct ScriptHost {
     pub(crate) clocks: SharedClocks,
     pub(crate) tickers: Tickers,
     pub(crate) pacer: Pacer,
+    pub(crate) history: History,
+    pub(crate) watchdog: Option<Watchdog>,
     /// For whom deferred functions run now, whoever has caused that.
     acting: Rc<Cell<Option<OwnerId>>>,
     pub(crate) reloader: Reloader,
@@ -109,6 +113,8 @@ impl ScriptHost {
             time: RealTime::default(),
             dilation: None,
             gc: GcPace::default(),
+            watchdog: None,
+            accounting: false,
             seed: None,
             keep_printed: false,
             direct: true,
@@ -204,11 +210,16 @@ pub struct HostBuilder {
     time: RealTime,
     dilation: Option<TimeDilation>,
     gc: GcPace,
+    watchdog: Option<(Duration, Handler)>,
+    accounting: bool,
     seed: Option<u64>,
     keep_printed: bool,
     direct: bool,
     profiles: Profiles,
 }
+
+/// A slice that takes longer is warned of (`semantics.md` 5.23).
+const SLICE_WARNING: Duration = Duration::from_millis(200);
 
 /// How many lines that scripts have printed are kept until somebody takes them.
 const PRINTED_LINES: usize = 1000;
@@ -375,6 +386,29 @@ impl HostBuilder {
         self
     }
 
+    /// Has a thread tell of each frame that takes at least this long: once, with the tasklet that runs and where it
+    /// is, as far as the VM comes to a safepoint (`semantics.md` 5.35). Without this nobody watches.
+    ///
+    /// ```
+    /// use bluetick::ScriptHost;
+    /// use std::time::Duration;
+    ///
+    /// let builder = ScriptHost::builder().watchdog(Duration::from_secs(5), |stuck| eprintln!("{stuck}"));
+    /// ```
+    pub fn watchdog(mut self, timeout: Duration, handler: impl FnMut(StuckFrame) + Send + 'static) -> Self {
+        self.watchdog = Some((timeout, Box::new(handler)));
+        self
+    }
+
+    /// Measures how long tasklets run, and what scripts name with `scheduler.timer(name, f, ...)`: for the field
+    /// `run_time` of a tasklet, [`FrameReport::longest_slice`](crate::FrameReport::longest_slice) and
+    /// [`Vm::timings`]. Slices of more than 200 ms are warned of. It costs two looks at the clock for each
+    /// slice. Default: no.
+    pub fn accounting(mut self, accounting: bool) -> Self {
+        self.accounting = accounting;
+        self
+    }
+
     /// How much time a frame gives to the garbage collector.
     pub fn gc(mut self, pace: GcPace) -> Self {
         self.gc = pace;
@@ -450,6 +484,19 @@ impl HostBuilder {
         if let Some(seed) = self.seed {
             seed_random(&vm, seed)?;
         }
+        if self.accounting {
+            let time = self.time.clone();
+            vm.set_accounting(Some(Rc::new(move || time.now())));
+            vm.set_slice_warning(SLICE_WARNING);
+        }
+        let watchdog = match self.watchdog {
+            Some((timeout, handler)) => Watchdog::start(timeout, vm.probe(), handler)
+                .inspect_err(|error| {
+                    tracing::warn!("nobody watches over frames, there is no thread: {error}")
+                })
+                .ok(),
+            None => None,
+        };
         vm.seal()?;
         if self.watch {
             library.watch();
@@ -464,6 +511,8 @@ impl HostBuilder {
             clocks,
             tickers: Tickers::default(),
             pacer: Pacer::new(self.gc),
+            history: History::default(),
+            watchdog,
             reloader: Reloader::default(),
             budget: FrameBudget::new(self.budget),
             time: self.time,

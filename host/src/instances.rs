@@ -52,6 +52,8 @@ pub(crate) struct Instances {
     estates: HashMap<OwnerId, Estate>,
     inboxes: HashMap<Entity, (ChannelId, Kept)>,
     dying: Vec<Dying>,
+    /// What the memory of each script's tasklets is counted in.
+    categories: HashMap<String, u8>,
     /// Scripts that could not be loaded, and why, until a file changes.
     unloadable: HashMap<String, String>,
     /// Owners whose scripts have ended or begin anew, for others who know something of them.
@@ -119,6 +121,9 @@ impl Instances {
         let started = entry_point(vm, script, &mut self.unloadable).and_then(|run| {
             let tasklet = vm.spawn(&run, Handle(entity), instance.owner).map_err(|error| error.message)?;
             vm.watch(tasklet);
+            let next = u8::try_from(self.categories.len() + 1).unwrap_or(u8::MAX);
+            let category = *self.categories.entry(script.clone()).or_insert(next);
+            vm.set_memory_category(tasklet, category);
             if let Some(ScriptClock(clock)) = world.get(entity) {
                 vm.set_clock(tasklet, clock.index());
             }
@@ -351,6 +356,11 @@ impl Instances {
                 self.plan_restart(world, entity, index);
             }
         }
+    }
+
+    /// What the memory of a script's tasklets is counted in.
+    pub fn memory_category(&self, script: &str) -> Option<u8> {
+        self.categories.get(script).copied()
     }
 
     /// The entity and the script that a tasklet's owner stands for.

@@ -35,6 +35,7 @@
 //! | what | where |
 //! |---|---|
 //! | building and ticking a host | [`ScriptHost`], [`HostBuilder`], [`FrameReport`] |
+//! | what is guaranteed under overload | [`overload`] |
 //! | giving entities scripts | [`Script`], [`ScriptStatus`], [`Restart`], [`Dormant`] |
 //! | what scripts reach in the world | [`ecs`], [`Scene`] |
 //! | running in a Bevy app (feature `bevy`) | `BluetickPlugin` |
@@ -53,8 +54,10 @@ pub mod ecs;
 mod extension;
 mod failure;
 mod frame;
+mod history;
 mod host;
 mod instances;
+pub mod overload;
 mod overrun;
 pub mod profile;
 mod reloader;
@@ -67,18 +70,21 @@ mod tasklet;
 mod ticker;
 mod time;
 mod timekeeping;
+mod watchdog;
 
 #[cfg(feature = "bevy")]
 pub use bevy::{BluetickPlugin, LastFrame, ScriptApp, ScriptFailed, ScriptSystems};
 pub use bluetick_assets::{AssetError, Library};
 pub use bluetick_scripting::{
-    Budget, Channel, Error, ErrorKind, OverrunPolicy, ReloadReport, Scheduler, SliceLimit, Tasklet, Vm,
+    Budget, Channel, Error, ErrorKind, LongestSlice, OverrunPolicy, ReloadReport, Scheduler, Sighting,
+    SliceLimit, Tasklet, Timing, Vm,
 };
 pub use clock::{Clock, ClockId};
 pub use collector::GcPace;
 pub use dilation::{ClockMessage, DilationEvent, TimeDilation};
 pub use failure::ScriptFailure;
 pub use frame::FrameReport;
+pub use history::FrameSample;
 pub use host::{BuildError, HostBuilder, ScriptHost};
 pub use overrun::ScriptOverrun;
 pub use profile::{Grant, Profile, ProfileError, Profiles};
@@ -88,3 +94,4 @@ pub use signals::SlowListener;
 pub use synchro::SynchroHandle;
 pub use tasklet::TaskletContext;
 pub use ticker::{TickerContext, TickerId};
+pub use watchdog::StuckFrame;

@@ -4,6 +4,7 @@ use crate::clock::{Clock, ClockId};
 use crate::dilation::{ClockMessage, TimeDilation};
 use crate::failure::ScriptFailure;
 use crate::frame::FrameReport;
+use crate::history::FrameSample;
 use crate::host::ScriptHost;
 use crate::script::ScriptClock;
 use crate::synchro::SynchroHandle;
@@ -149,6 +150,19 @@ impl ScriptHost {
             self.synchro.borrow_mut().sleepers.shift(ClockId::SIM.index(), by);
         }
         Ok(())
+    }
+
+    /// The last 5000 frames, oldest first (`semantics.md` 5.12).
+    pub fn history(&self) -> impl DoubleEndedIterator<Item = &FrameSample> + ExactSizeIterator {
+        self.history.iter()
+    }
+
+    /// Memory that the tasklets of a script, of all entities together, have asked for and that is still in use, in
+    /// bytes. What its top level has made counts as the VM's. Of more than 254 scripts the later ones are
+    /// counted together.
+    pub fn script_memory(&self, script: &str) -> usize {
+        let category = self.instances.borrow().memory_category(script);
+        category.map_or(0, |category| self.vm.memory_in(category))
     }
 
     /// How many tasklets sleep by a clock. Takes time proportional to them.

@@ -443,3 +443,134 @@ fn rust_code_is_interrupted_at_its_safepoints() {
     );
     assert_eq!(vm.runnable(), 0);
 }
+
+#[test]
+fn another_thread_can_ask_where_a_tasklet_is() {
+    for slice in [SliceLimit::ticks(50_000_000), SliceLimit::default()] {
+        let vm = vm_with(VmConfig { slice, ..VmConfig::default() }, |vm| {
+            let seen = Rc::new(std::cell::Cell::new(false));
+            let _ = seen;
+            let _ = vm;
+        });
+        let probe = vm.probe();
+        let (told, over) = std::sync::mpsc::channel();
+        let asker = std::thread::spawn(move || {
+            let sighting = loop {
+                if let Some(sighting) = probe.sight(Duration::from_secs(1)) {
+                    break sighting;
+                }
+            };
+            told.send(()).unwrap();
+            sighting
+        });
+        let done = Rc::new(std::cell::RefCell::new(over));
+        let stop = vm.function(c"stop", move |_| {
+            let over = done.borrow().try_recv().is_ok();
+            Ok(bluetick_scripting::Reply::Boolean(over))
+        });
+        let body = load(&vm, "local stop = ...\nlocal function deep() repeat until stop() end\ndeep()");
+        let id = vm.spawn(&body, stop.unwrap(), OwnerId::default()).unwrap();
+        vm.set_name(id, "the busy one");
+        while vm.runnable() > 0 {
+            vm.run_ready(|| true);
+        }
+        let sighting = asker.join().unwrap();
+        assert_eq!(sighting.name, "tasklet 'the busy one'");
+        assert!(sighting.traceback.contains("test.luau:2 in function 'deep'"), "{}", sighting.traceback);
+        assert_eq!(vm.probe().sight(Duration::ZERO), None, "nothing runs");
+    }
+}
+
+/// F10.
+#[test]
+fn f10_what_a_tasklet_stores_is_copied_to_those_that_it_makes() {
+    let vm = sliced(SliceLimit::default());
+    script::run_in(
+        &vm,
+        r#"
+        local me = scheduler.getcurrent()
+        local shared = {}
+        me.storage.name, me.storage.shared = "parent", shared
+        local child = tasklet(function()
+            local storage = scheduler.getcurrent().storage
+            note(storage.name, if storage.shared == shared then "same" else "other")
+            storage.name = "child"
+            scheduler.schedule()
+            note(storage.name)
+            local grandchild = tasklet(function() note(scheduler.getcurrent().storage.name) end)()
+            storage.name = "later"
+        end)()
+        me.storage.name = "changed"
+        scheduler.run()
+        note(me.storage.name, child.storage.name)
+        eq(rawequal(tasklet().storage, me.storage), false)
+        eq(tasklet().storage.name, "changed")
+        eq(pcall(function() me.storage = {} end), false)
+        "#,
+    );
+    assert_eq!(notes(&vm), "parent:same child child changed:later");
+}
+
+/// F15, and run times, by a clock of the test's.
+#[test]
+fn f15_timers_tell_own_time_from_real_time() {
+    let now = Rc::new(std::cell::Cell::new(Duration::ZERO));
+    let (source, work) = (now.clone(), now.clone());
+    let vm = vm_with(VmConfig::default(), |vm| {
+        let work = vm.function(c"work", move |call| {
+            work.set(work.get() + Duration::from_millis(call.number(1, "work")? as u64));
+            Ok(bluetick_scripting::Reply::Nothing)
+        });
+        vm.lua().globals().set("work", work.unwrap()).unwrap();
+    });
+    vm.set_accounting(Some(Rc::new(move || source.get())));
+    let a = spawn(
+        &vm,
+        r##"
+        local me = scheduler.getcurrent()
+        work(1)
+        scheduler.timer("outer", function()
+            work(2)
+            scheduler.timer("inner", function(...)
+                work(4)
+                scheduler.schedule()
+                work(8)
+            end, 1, 2)
+            work(16)
+        end)
+        note(math.round(me.run_time * 1000))
+        pcall(scheduler.timer, "fails", function() work(1) error("x") end)
+        note(select("#", scheduler.timer("results", function(...) return ... end, 1, nil)))
+        local made = tasklet(function() end)
+        note(made.parent_callsite)
+        scheduler.schedule_remove()
+        "##,
+    );
+    spawn(&vm, "work(100) scheduler.timer('inner', work, 50)");
+    vm.run_ready(|| true);
+    let timings: Vec<_> = vm
+        .timings()
+        .into_iter()
+        .map(|t| (t.path.join("/"), t.calls, t.own.as_millis(), t.real.as_millis(), t.switches))
+        .collect();
+    let row = |path: &str, calls, own, real, switches| (path.to_owned(), calls, own, real, switches);
+    assert_eq!(
+        timings,
+        [
+            row("outer", 1, 18, 180, 0),
+            row("outer/inner", 1, 12, 162, 1),
+            row("inner", 1, 50, 50, 0),
+            row("fails", 1, 1, 1, 0),
+            row("results", 1, 0, 0, 0),
+        ]
+    );
+    assert_eq!(notes(&vm), "31 2 test.luau:18");
+    assert_eq!(vm.run_time(a).as_millis(), 32);
+    let longest = vm.take_longest_slice().unwrap();
+    assert_eq!(longest.time.as_millis(), 150);
+    assert_eq!(vm.take_longest_slice(), None);
+    vm.set_accounting(None);
+    spawn(&vm, "work(5) note(scheduler.getcurrent().run_time)");
+    vm.run_ready(|| true);
+    assert_eq!(notes(&vm), "0");
+}

@@ -168,3 +168,103 @@ fn a_frame_of_so_many_ticks_is_the_same_on_every_machine() {
     assert!(trace.iter().any(|(_, _, overruns, _)| *overruns > 0), "{trace:?}");
     assert_eq!(trace, run());
 }
+
+#[test]
+fn memory_is_accounted_to_the_scripts_whose_tasklets_asked_for_it() {
+    let hoard = "local mine = {} for i = 1, 5000 do mine[i] = { i } end
+        self:spawn(function() local more = coroutine.wrap(function() local t = {} for i = 1, 5000 do t[i] = { i } end coroutine.yield() return t end) more() synchro.sleep(99) return more end)
+        synchro.sleep(99) return mine";
+    let mut game = Game::build([("hoard", script(hoard)), ("modest", script("synchro.sleep(99)"))], |b| b);
+    game.spawn("modest");
+    game.frames(1);
+    let modest = game.host.script_memory("modest");
+    assert_eq!(game.host.script_memory("hoard"), 0);
+    let hoarder = game.spawn("hoard");
+    game.frames(2);
+    let hoarded = game.host.script_memory("hoard");
+    assert!(hoarded > 600_000, "{hoarded}");
+    assert!(game.host.script_memory("modest") <= modest + 1000);
+    game.world.despawn(hoarder);
+    game.frames(1);
+    game.host.vm().lua().gc_collect().unwrap();
+    game.host.vm().lua().gc_collect().unwrap();
+    let left = game.host.script_memory("hoard");
+    assert!(left < hoarded / 10, "{hoarded}, then {left}");
+    assert_eq!(game.host.script_memory("nothing"), 0);
+}
+
+#[test]
+fn garbage_is_collected_between_frames_in_the_time_that_they_leave() {
+    // By a clock that stands still there is time without end: each cycle ends in one frame.
+    let litter = "while true do for i = 1, 2000 do local t = { i, { i } } end synchro.yield() end";
+    let mut game = Game::build([("litter", script(litter))], |builder| {
+        builder.time_source(|| std::time::Duration::ZERO)
+    });
+    game.spawn("litter");
+    game.frames(20);
+    let mut peak = 0;
+    let live = game.host.vm().memory();
+    for _ in 0..500 {
+        game.frames(1);
+        peak = peak.max(game.host.vm().memory());
+    }
+    assert!(peak < 3 * live.max(300_000), "{live} bytes, at most {peak}");
+}
+
+#[test]
+fn the_report_and_the_history_tell_what_a_frame_was_like() {
+    let now = std::rc::Rc::new(std::cell::Cell::new(std::time::Duration::ZERO));
+    let (source, work) = (now.clone(), now.clone());
+    let body = "while true do world:work(if self.name == 'slow' then 30 else 10) synchro.yield() end";
+    let mut game = Game::build([("it", script(body))], |builder| {
+        builder
+            .budget(std::time::Duration::from_millis(35))
+            .accounting(true)
+            .time_source(move || source.get())
+            .function("work", move |_, milliseconds: u64| {
+                work.set(work.get() + std::time::Duration::from_millis(milliseconds));
+                Ok::<_, &str>(())
+            })
+    });
+    for name in ["a", "slow", "b", "c", "d", "e", "f", "g", "h", "i", "j"] {
+        game.world.spawn((Name::new(name), Script::new("it")));
+    }
+    let mut last = FrameReport::default();
+    for _ in 0..12 {
+        last = game.frame();
+    }
+    assert!(last.left_over > 0 && last.script_time.as_millis() >= 35, "{last:#?}");
+    // Slices of 10 ms: the budget of 35 is looked at after each of them by now.
+    assert!(last.overshoot.as_millis() <= 25, "{last:#?}");
+    assert!(last.longest_slice.is_some_and(|longest| longest.time.as_millis() >= 10));
+    let history: Vec<_> = game.host.history().collect();
+    assert_eq!(history.len(), 12);
+    assert_eq!(
+        (history[11].frame, history[11].slices, history[11].left_over),
+        (12, last.slices, last.left_over)
+    );
+    assert_eq!(history[11].overshoot, last.overshoot);
+}
+
+/// Every runnable tasklet has a turn within as many frames as the queue needs.
+#[test]
+fn nobody_starves_under_overload() {
+    let body = "while true do self.state.turns = (self.state.turns or 0) + 1 for i = 1, 90 do end scheduler.schedule() end";
+    let mut game = Game::build([("busy", script(body))], |builder| {
+        builder.budget(Budget::Ticks(1_000)).slice(SliceLimit::ticks(5_000))
+    });
+    let all: Vec<Entity> = (0..100).map(|_| game.spawn("busy")).collect();
+    let turns = |game: &Game| -> Vec<u64> {
+        all.iter()
+            .map(|&e| game.host.state(e).unwrap().get::<Option<u64>>("turns").unwrap().unwrap_or(0))
+            .collect()
+    };
+    for _ in 0..20 {
+        let report = game.frame();
+        assert_eq!(report.left_over, 100);
+        let turns = turns(&game);
+        let (least, most) = (turns.iter().min().unwrap(), turns.iter().max().unwrap());
+        assert!(most - least <= 1, "{turns:?}");
+    }
+    assert!(turns(&game).iter().all(|&turns| turns > 0));
+}

@@ -281,7 +281,8 @@ unsafe extern "C-unwind" fn close(L: *mut lua_State) -> c_int {
 }
 
 /// C functions in which what they call may suspend.
-const SUSPENDABLE: [&str; 7] = ["pcall", "xpcall", "atomic", "resume", "wrap", "send_sequence", "__namecall"];
+const SUSPENDABLE: [&str; 8] =
+    ["pcall", "xpcall", "atomic", "timer", "resume", "wrap", "send_sequence", "__namecall"];
 
 /// Names the place that keeps the running tasklet from suspending, for errors: that of the innermost
 /// coroutine that can't, and in it the nearest C function that is to blame.

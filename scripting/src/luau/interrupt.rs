@@ -71,6 +71,7 @@ unsafe extern "C-unwind" fn on_tick(L: *mut lua_State, gc: c_int) {
         }
         let machine = Machine::of(L);
         let due = machine.watch.tick();
+        machine.answer(L);
         // Of slices in real time the timer knows.
         if !due && !machine.scheduler().limited || super::library::runs(L) {
             return;
@@ -111,6 +112,7 @@ unsafe extern "C-unwind" fn on_due(L: *mut lua_State, gc: c_int) {
             return;
         }
         let machine = Machine::of(L);
+        machine.answer(L);
         let verdict = if super::library::runs(L) { Verdict::InTime } else { machine.watch.verdict() };
         // The timer sets it again, if the slice still goes on. Who is beyond the hard limit meets it at
         // every safepoint.

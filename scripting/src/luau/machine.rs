@@ -8,6 +8,7 @@
 //! that allocates in the VM). A C function that raises unwinds through its borrows, which ends them.
 //! Finalisers run in the middle of allocations, so they touch nothing but [`Machine::dropped`].
 
+use super::accounting::Accounting;
 use super::anchor::{Anchor, Anchors};
 use super::ffi::*;
 use super::slice::SliceWatch;
@@ -110,6 +111,8 @@ pub(crate) struct Machine {
     pub(crate) running: Cell<TaskletId>,
     /// Slices that are too long.
     pub(super) watch: SliceWatch,
+    /// Where time goes.
+    pub(super) accounting: Accounting,
     pub(crate) error_handler: Cell<Option<Anchor>>,
     /// The most memory that the VM may use, in bytes.
     pub(super) memory_limit: Cell<usize>,
@@ -218,6 +221,7 @@ impl Machine {
                 looping: Cell::default(),
                 running: Cell::default(),
                 watch,
+                accounting: Accounting::default(),
                 error_handler: Cell::default(),
                 memory_limit: Cell::new(usize::MAX),
                 library: Cell::default(),

@@ -1,5 +1,6 @@
 //! Tasklets whose body is Luau, and the VM that runs them.
 
+mod accounting;
 mod anchor;
 mod api;
 mod call;
@@ -18,6 +19,7 @@ pub mod value;
 mod vm;
 mod wait;
 
+pub use accounting::{LongestSlice, Timing};
 pub(crate) use anchor::Anchor;
 pub use call::{Call, Kept, Reply, Wait, host_call};
 pub use listener::Listening;
@@ -26,4 +28,5 @@ pub use machine::{Ended, Failure};
 pub use module::{Loader, ModuleError, ModuleFault, ModuleText, excerpt};
 pub(crate) use module::{Module, Staged};
 pub use slice::{Overrun, OverrunPolicy, SliceLimit};
+pub use timer::{Probe, Sighting};
 pub use vm::{SchedulerStats, Vm, VmConfig};

@@ -63,7 +63,7 @@ impl Machine {
             }
             if busy {
                 self.announce_switch(next);
-                self.busy.set(self.schedule_callback.get().is_some());
+                self.busy.set(self.schedule_callback.get().is_some() || self.accounting.is_on());
             }
             let scheduler = self.scheduler();
             if next == scheduler.main && self.main_is_host() {
@@ -85,7 +85,16 @@ impl Machine {
                 return;
             }
             // SAFETY: the caller's; the head of the queue has a suspended coroutine.
-            let main_ended = unsafe { self.slice(next) };
+            let main_ended = unsafe {
+                if busy && self.accounting.is_on() {
+                    self.accounting.begin();
+                    let main_ended = self.slice(next);
+                    self.account(next);
+                    main_ended
+                } else {
+                    self.slice(next)
+                }
+            };
             self.body.set(std::ptr::null_mut());
             if main_ended {
                 return;
@@ -526,7 +535,7 @@ impl Machine {
                 }
                 Some(handle) => self.anchors().release(handle),
                 None if tasklet.holders == 0 => {
-                    self.scheduler().tasklets.remove(id);
+                    self.forget(id);
                 }
                 None => {}
             }
@@ -635,6 +644,15 @@ impl Machine {
         }
     }
 
+    /// Removes the record of a tasklet that nobody can name any more, and what it stores.
+    fn forget(&self, id: TaskletId) {
+        let Some(tasklet) = self.scheduler().tasklets.remove(id) else { return };
+        if let Some(storage) = tasklet.details.and_then(|details| details.storage) {
+            // SAFETY: the table is not used again.
+            unsafe { self.anchors().release(storage) };
+        }
+    }
+
     /// Forgets the records of handles that the collector has freed.
     pub(crate) fn tidy(&self) {
         loop {
@@ -649,7 +667,7 @@ impl Machine {
                     }
                     // SAFETY: a tasklet that is not alive is in no queue, and nobody can name it any more.
                     unsafe { self.release_body(id) };
-                    self.scheduler().tasklets.remove(id);
+                    self.forget(id);
                 }
             }
         }
@@ -810,6 +828,7 @@ impl Machine {
             tasklet.arguments = (n - 1) as u32;
             tasklet.life = Life::Ready;
             tasklet.slot = Slot::Value;
+            lua_setmemcat(thread, tasklet.category.into());
             scheduler.enlist(id);
             // A floating tasklet that is alive can always be queued.
             let _ = scheduler.insert(id);

@@ -7,7 +7,7 @@
 
 use super::ffi::*;
 use super::machine::Machine;
-use super::timer::Timer;
+use super::timer::{Sighting, Timer};
 use super::value::push_error;
 use crate::budget::Budget;
 use crate::scheduler::{Error, ErrorKind, OwnerId, Slot, TaskletId};
@@ -147,6 +147,8 @@ pub(super) struct SliceWatch {
     /// How many of them a slice may have, and when the slice under way has had them.
     length: u64,
     check_at: Cell<u64>,
+    /// The slice whose ticks are counted.
+    counted: Cell<u64>,
     /// The last slice that was ended with an error.
     condemned: Cell<u64>,
     overruns: RefCell<Vec<Overrun>>,
@@ -168,6 +170,7 @@ impl SliceWatch {
             ticks: Cell::default(),
             length: if let Budget::Ticks(length) = limit.length { length } else { 0 },
             check_at: Cell::default(),
+            counted: Cell::new(u64::MAX),
             condemned: Cell::new(u64::MAX),
             overruns: RefCell::default(),
             count: Cell::default(),
@@ -195,7 +198,6 @@ impl SliceWatch {
     #[inline]
     pub fn begin_slice(&self) {
         self.timer.begin_slice();
-        self.check_at.set(self.ticks.get().saturating_add(self.length));
     }
 
     /// The slice under way was ended with an error, whatever has become of that since.
@@ -207,8 +209,11 @@ impl SliceWatch {
     /// again, so even a slice of one tick gets past it.
     #[inline]
     pub fn tick(&self) -> bool {
-        let ticks = self.ticks.get() + 1;
+        let (ticks, slice) = (self.ticks.get() + 1, self.timer.slice());
         self.ticks.set(ticks);
+        if self.counted.replace(slice) != slice {
+            self.check_at.set((ticks - 1).saturating_add(self.length));
+        }
         ticks > self.check_at.get()
     }
 
@@ -260,6 +265,20 @@ impl Drop for Round<'_> {
 }
 
 impl Machine {
+    /// Tells another thread where the running tasklet is, if one has asked.
+    ///
+    /// # Safety
+    /// Called in the VM's interrupt at a safepoint of `L`.
+    #[inline]
+    pub(super) unsafe fn answer(&self, L: *mut lua_State) {
+        if self.watch.timer.is_asked() {
+            let name = self.scheduler().name_of(self.running.get());
+            // SAFETY: at a safepoint the stack can be read.
+            let traceback = unsafe { super::run::traceback(L) };
+            self.watch.timer.answer(Sighting { name, traceback });
+        }
+    }
+
     /// The slice under way is used up: the running tasklet is interrupted here if that is possible, or
     /// raises if it is overdue. Whether there is nothing more to be done for this slice.
     ///

@@ -4,7 +4,7 @@ use super::ffi::*;
 use super::slice::Verdict;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -35,8 +35,38 @@ struct Shared {
     overdue: AtomicU64,
     /// The thread sleeps until it is woken.
     asleep: AtomicBool,
+    /// Somebody wants to know where the VM is.
+    asked: AtomicBool,
+    answer: Mutex<Option<Sighting>>,
+    answered: Condvar,
     /// `None` once the VM is gone.
     interrupt: Mutex<Option<Interrupt>>,
+}
+
+/// Where a VM is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// The name of the tasklet that runs.
+    pub name: String,
+    /// The calls on its stack, one a line, innermost first.
+    pub traceback: String,
+}
+
+/// Asks a VM from other threads where it is.
+#[derive(Clone)]
+pub struct Probe(Arc<Shared>);
+
+impl Probe {
+    /// What runs, if the VM comes to a safepoint within this time.
+    pub fn sight(&self, within: Duration) -> Option<Sighting> {
+        let mut answer = self.0.answer.lock().unwrap_or_else(PoisonError::into_inner);
+        *answer = None;
+        self.0.asked.store(true, Ordering::SeqCst);
+        self.0.interrupt();
+        let waited = self.0.answered.wait_timeout_while(answer, within, |answer| answer.is_none());
+        self.0.asked.store(false, Ordering::SeqCst);
+        waited.unwrap_or_else(PoisonError::into_inner).0.take()
+    }
 }
 
 /// Times slices, on a thread that is started with the first of them.
@@ -60,6 +90,9 @@ impl Timer {
             over: AtomicU64::new(u64::MAX),
             overdue: AtomicU64::new(u64::MAX),
             asleep: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
+            answer: Mutex::new(None),
+            answered: Condvar::new(),
             interrupt: Mutex::new(None),
         };
         Self { shared: Arc::new(shared), limits: None, thread: RefCell::default() }
@@ -108,6 +141,25 @@ impl Timer {
     /// No slices are run for now.
     pub fn stop(&self) {
         self.shared.running.store(false, Ordering::SeqCst);
+    }
+
+    /// For other threads to ask where the VM is.
+    pub fn probe(&self) -> Probe {
+        Probe(self.shared.clone())
+    }
+
+    /// Somebody has asked.
+    #[inline]
+    pub fn is_asked(&self) -> bool {
+        self.shared.asked.load(Ordering::Relaxed)
+    }
+
+    /// Answers who has asked.
+    pub fn answer(&self, sighting: Sighting) {
+        if self.shared.asked.swap(false, Ordering::SeqCst) {
+            *self.shared.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(sighting);
+            self.shared.answered.notify_all();
+        }
     }
 
     /// The number of the slice under way.

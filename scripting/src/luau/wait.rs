@@ -33,4 +33,27 @@ impl Vm {
     pub fn current(&self) -> TaskletId {
         self.machine().running.get()
     }
+
+    /// Has the memory that a tasklet asks for counted in this category, and that of the tasklets and coroutines
+    /// which it makes; 0 is the VM's own.
+    pub fn set_memory_category(&self, tasklet: TaskletId, category: u8) {
+        if let Some(tasklet) = self.machine().scheduler().tasklets.get_mut(tasklet) {
+            tasklet.category = category;
+            if !tasklet.thread.is_null() {
+                // SAFETY: a tasklet's coroutine is alive; a number is set.
+                unsafe { super::ffi::lua_setmemcat(tasklet.thread, category.into()) };
+            }
+        }
+    }
+
+    /// Memory that is counted in this category, in bytes.
+    pub fn memory_in(&self, category: u8) -> usize {
+        // SAFETY: the VM is alive; a number is read.
+        unsafe { super::ffi::lua_totalbytes(self.machine().helper, category.into()) }
+    }
+
+    /// For other threads to ask where this VM is.
+    pub fn probe(&self) -> super::Probe {
+        self.machine().watch.timer.probe()
+    }
 }

@@ -118,10 +118,12 @@ impl Scheduler {
         unsafe { self.channels.get_unchecked_mut(id) }
     }
 
-    /// A new, unbound tasklet, which lives by the clock of the one that creates it.
+    /// A new, unbound tasklet, which lives by the clock of the one that creates it, and whose memory counts
+    /// among that one's.
     pub fn create(&mut self, owner: OwnerId) -> TaskletId {
-        let clock = self.tasklets.get(self.current).map_or(0, |creator| creator.clock);
-        self.tasklets.insert(Tasklet { clock, ..Tasklet::new(owner) })
+        let (clock, category) =
+            self.tasklets.get(self.current).map_or((0, 0), |creator| (creator.clock, creator.category));
+        self.tasklets.insert(Tasklet { clock, category, ..Tasklet::new(owner) })
     }
 
     /// The tasklet has come to life: it counts among those of its owner.

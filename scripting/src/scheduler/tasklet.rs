@@ -108,6 +108,8 @@ pub(crate) struct Tasklet {
     pub overruns: (u32, u32),
     /// The clock that it lives by: a number that means something to the host.
     pub clock: u16,
+    /// What its memory counts among.
+    pub category: u8,
     /// Keeps the body's coroutine alive.
     pub body: Option<Anchor>,
     /// Keeps the handle that scripts hold alive while the tasklet is.
@@ -145,8 +147,12 @@ pub(crate) struct Details {
     pub deferred: Vec<Deferred>,
     /// Those of them that are functions of scripts: a table, in which each has its place in `deferred`.
     pub defers: Option<Anchor>,
-    /// Where it was created.
+    /// Where it was created, while time is measured.
     pub callsite: Option<Box<str>>,
+    /// How long it has run, while time is measured.
+    pub run_time: std::time::Duration,
+    /// What it stores: a table of its own.
+    pub storage: Option<Anchor>,
     /// Its places in the queues of several channels, while it waits in all of them.
     pub arms: Vec<TaskletId>,
     /// Which of them was served last, counted from 0.
@@ -179,6 +185,7 @@ impl Tasklet {
             parkings: 0,
             overruns: (0, 0),
             clock: 0,
+            category: 0,
             body: None,
             handle: None,
             holders: 0,

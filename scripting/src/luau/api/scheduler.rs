@@ -34,6 +34,8 @@ pub(super) unsafe fn install(L: *mut lua_State) {
         ] {
             set_function(L, name, f);
         }
+        lua_pushcclosurek(L, timer, c"timer".as_ptr(), 0, Some(timer_ends));
+        lua_rawsetfield(L, -2, c"timer".as_ptr());
         lua_pushcclosurek(L, atomic, c"atomic".as_ptr(), 0, Some(atomic_ends));
         lua_rawsetfield(L, -2, c"atomic".as_ptr());
         protected::push_stopping_pcall(L);
@@ -293,5 +295,35 @@ unsafe extern "C-unwind" fn atomic_ends(L: *mut lua_State, status: c_int) -> c_i
             lua_error(L);
         }
         lua_gettop(L) - 1
+    }
+}
+
+/// `scheduler.timer(name, f, ...)`: calls `f`, and measures how long it takes if time is measured
+/// (`semantics.md` 5.22).
+unsafe extern "C-unwind" fn timer(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function with a continuation. The stack becomes: function, arguments.
+    unsafe {
+        luaL_checktype(L, 2, LUA_TFUNCTION);
+        let Some(name) = super::super::value::to_bytes(L, 1) else {
+            wrong_type(L, 1, "timer: name", "a string")
+        };
+        Machine::of(L).enter_timer(&String::from_utf8_lossy(name));
+        lua_remove(L, 1);
+        lua_pcallyieldable(L, lua_gettop(L) - 1, LUA_MULTRET, 0)
+    }
+}
+
+unsafe extern "C-unwind" fn timer_ends(L: *mut lua_State, status: c_int) -> c_int {
+    // SAFETY: continuation of `timer`.
+    unsafe {
+        let machine = Machine::of(L);
+        machine.leave_timer();
+        if status != LUA_OK {
+            lua_insert(L, 1);
+            lua_settop(L, 1);
+            machine.name_memory(L, status);
+            lua_error(L);
+        }
+        lua_gettop(L)
     }
 }

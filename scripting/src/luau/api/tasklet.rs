@@ -11,7 +11,7 @@ use crate::scheduler::{Deferred, Error, ErrorKind, Life, Place, Slot, TaskletId,
 use std::ffi::{CStr, c_int, c_void};
 
 /// Fields of a handle that are not methods, in the order of their atoms.
-const FIELDS: [&str; 19] = [
+const FIELDS: [&str; 20] = [
     "alive",
     "paused",
     "blocked",
@@ -28,6 +28,7 @@ const FIELDS: [&str; 19] = [
     "run_time",
     "parent_callsite",
     "block_trap",
+    "storage",
     "tempval",
     "name",
     "id",
@@ -216,7 +217,43 @@ pub(super) unsafe extern "C-unwind" fn new(L: *mut lua_State) -> c_int {
         if lua_type(L, 1) == LUA_TFUNCTION {
             give_function(L, machine, id, 1);
         }
+        inherit(L, machine, id);
         1
+    }
+}
+
+/// Gives a new tasklet a copy of what its creator stores (`semantics.md` 5.20). `[-0, +0]`
+unsafe fn inherit(L: *mut lua_State, machine: &Machine, id: TaskletId) {
+    // SAFETY: called from a C function; storage is a table.
+    unsafe {
+        let creator = machine.scheduler().tasklets.get(machine.running.get());
+        if let Some(storage) = creator.and_then(|creator| creator.details.as_ref()?.storage) {
+            machine.anchors().push(storage, L);
+            lua_clonetable(L, -1);
+            let copy = machine.anchors().keep(L, -1);
+            machine.scheduler().tasklets[id].details_mut().storage = Some(copy);
+            lua_settop(L, -3);
+        }
+        if machine.accounting.is_on() {
+            let place = super::super::run::place(L, 1);
+            let place = place.trim_end_matches([':', ' ']);
+            machine.scheduler().tasklets[id].details_mut().callsite = Some(place.into());
+        }
+    }
+}
+
+/// Pushes the table in which a tasklet stores what is its own. `[-0, +1]`
+unsafe fn push_storage(L: *mut lua_State, machine: &Machine, id: TaskletId) {
+    // SAFETY: called from a C function.
+    unsafe {
+        match machine.scheduler().tasklets[id].details.as_ref().and_then(|details| details.storage) {
+            Some(storage) => machine.anchors().push(storage, L),
+            None => {
+                lua_createtable(L, 0, 0);
+                let storage = machine.anchors().keep(L, -1);
+                machine.scheduler().tasklets[id].details_mut().storage = Some(storage);
+            }
+        }
     }
 }
 
@@ -232,6 +269,7 @@ unsafe fn give_function(L: *mut lua_State, machine: &Machine, id: TaskletId, ind
             let tasklet = &mut machine.scheduler().tasklets[id];
             tasklet.thread = thread;
             tasklet.body = Some(body);
+            lua_setmemcat(thread, tasklet.category.into());
         }
         let tasklet = &mut machine.scheduler().tasklets[id];
         lua_settop(tasklet.thread, 0);
@@ -638,7 +676,11 @@ unsafe extern "C-unwind" fn index(L: *mut lua_State) -> c_int {
                 return 1;
             }
             Some("run_time") => {
-                lua_pushnumber(L, 0.0);
+                lua_pushnumber(L, machine.run_time(id).as_secs_f64());
+                return 1;
+            }
+            Some("storage") => {
+                push_storage(L, machine, id);
                 return 1;
             }
             Some("parent_callsite") => {
