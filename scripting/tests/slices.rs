@@ -564,7 +564,7 @@ fn f15_timers_tell_own_time_from_real_time() {
             row("results", 1, 0, 0, 0),
         ]
     );
-    assert_eq!(notes(&vm), "31 2 test.luau:18");
+    assert_eq!(notes(&vm), "31 2 test.luau:16");
     assert_eq!(vm.run_time(a).as_millis(), 32);
     let longest = vm.take_longest_slice().unwrap();
     assert_eq!(longest.time.as_millis(), 150);
