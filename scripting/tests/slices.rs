@@ -447,17 +447,15 @@ fn rust_code_is_interrupted_at_its_safepoints() {
 #[test]
 fn another_thread_can_ask_where_a_tasklet_is() {
     for slice in [SliceLimit::ticks(50_000_000), SliceLimit::default()] {
-        let vm = vm_with(VmConfig { slice, ..VmConfig::default() }, |vm| {
-            let seen = Rc::new(std::cell::Cell::new(false));
-            let _ = seen;
-            let _ = vm;
-        });
+        let vm = sliced(slice);
         let probe = vm.probe();
         let (told, over) = std::sync::mpsc::channel();
         let asker = std::thread::spawn(move || {
+            // The first sightings may find it on its way there.
             let sighting = loop {
-                if let Some(sighting) = probe.sight(Duration::from_secs(1)) {
-                    break sighting;
+                match probe.sight(Duration::from_secs(1)) {
+                    Some(sighting) if sighting.traceback.contains("'deep'") => break sighting,
+                    _ => {}
                 }
             };
             told.send(()).unwrap();
