@@ -24,7 +24,8 @@ const STEP: u32 = 64;
 /// How much time a frame gives to the garbage collector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GcPace {
-    /// The most that a frame gives, but for a step that can't be divided. Default: 3 ms.
+    /// The most that a frame gives, but for a step that can't be divided. Default: 1.5 ms, to which
+    /// the longest such step added 2.4 ms with 100 000 scripts.
     pub most: Duration,
     /// How long a frame may take with everything: what the tick leaves of it is given to the collector,
     /// up to `most`. Default: 10 ms.
@@ -33,7 +34,7 @@ pub struct GcPace {
 
 impl Default for GcPace {
     fn default() -> Self {
-        Self { most: Duration::from_millis(3), frame: Duration::from_millis(10) }
+        Self { most: Duration::from_micros(1500), frame: Duration::from_millis(10) }
     }
 }
 
