@@ -184,6 +184,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! A tasklet that nobody can reach any more, paused or waiting on a channel of its own, stays until its owner
+//! ends (in a game, its entity) or the host ends it ([`Vm::end`]); what it has deferred runs then. The
+//! collector never ends one: when it comes by is no part of a program, and the same program does the same
+//! each time. [`SchedulerStats`] counts them.
+//!
 //! # Both together
 //!
 //! A [`Channel<T>`] whose `T` converts to and from Luau can be given to a script and used from both ends.

@@ -1,7 +1,7 @@
 //! Tasklets as scripts see them (`api-luau.md`, `semantics.md` section 1).
 
 mod script;
-use script::{failure, run};
+use script::{failure, notes, run};
 
 #[test]
 fn the_flags_of_a_tasklet_tell_its_state() {
@@ -978,4 +978,41 @@ fn a_callback_may_kill_those_who_are_about_to_meet() {
         eq(other.alive, false)
         eq(notes(), "")
     "##);
+}
+
+/// T30: who forgets a tasklet does not kill it; its handlers run when its owner ends.
+#[test]
+fn a_tasklet_that_nobody_holds_ends_with_its_owner_and_not_when_the_collector_comes_by() {
+    let vm = script::vm();
+    let owner = vm.new_owner();
+    let body = script::load(
+        &vm,
+        r##"
+        local function forget(name, wait)
+            tasklet(function()
+                scheduler.defer(function() note(name, "deferred") end)
+                local ok, err = scheduler.pcall(wait)
+                note(name, ok, err == scheduler.TaskletExit)
+            end)()
+        end
+        forget("paused", scheduler.schedule_remove)
+        forget("blocked", function() channel():receive() end)
+        tasklet(function() note("never") end):bind(nil, {})
+    "##,
+    );
+    vm.spawn(&body, (), owner).unwrap();
+    script::frame(&vm);
+    for _ in 0..3 {
+        vm.lua().gc_collect().unwrap();
+        vm.run_ready(|| true);
+    }
+    assert_eq!(notes(&vm), "");
+    let stats = vm.stats();
+    assert_eq!((stats.paused, stats.waiting, stats.runnable), (2, 1, 0));
+    let forgotten = vm.owned_by(owner);
+    assert_eq!(vm.end(&forgotten).unwrap(), 3);
+    assert_eq!(notes(&vm), "paused:false:true paused:deferred blocked:false:true blocked:deferred");
+    vm.lua().gc_collect().unwrap();
+    vm.run_ready(|| true);
+    assert_eq!(vm.stats().tasklets, 0);
 }

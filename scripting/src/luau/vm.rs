@@ -326,6 +326,7 @@ impl Vm {
                 Place::Channel(..) if tasklet.is_arm() => stats.tasklets -= 1,
                 Place::Channel(..) | Place::Select => stats.waiting += 1,
                 Place::Parked => stats.parked += 1,
+                Place::Floating if tasklet.paused() => stats.paused += 1,
                 Place::Queue | Place::Floating => {}
             }
         }
@@ -392,6 +393,8 @@ pub struct SchedulerStats {
     pub waiting: usize,
     /// Waiting for the host: asleep, or until the next frame.
     pub parked: usize,
+    /// In no queue: alive, and waiting for somebody who inserts, runs or kills them.
+    pub paused: usize,
     /// All that exist, dead ones that a script still holds included.
     pub tasklets: usize,
 }
