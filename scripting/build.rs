@@ -1,20 +1,27 @@
-//! Compiles `src/reload/live/internals.cpp` against the private headers of the very VM that mlua-sys builds.
+//! Compiles what knows the VM from inside, `src/reload/live/internals.cpp` and `src/luau/switch.cpp`, against the
+//! private headers of the very VM that mlua-sys builds.
 
-#[cfg(feature = "reload")]
+#[cfg(any(feature = "reload", feature = "fast-switch"))]
 mod vm {
     use std::path::{Path, PathBuf};
     use std::sync::{Arc, Mutex};
     use std::{env, fs};
 
-    /// What `internals.cpp` relies on; `REVIEWED` is their hash as it was when that file was last compared
-    /// with them.
-    const FILES: [&str; 15] = [
+    /// The files, each with the feature that has use for it.
+    const SOURCES: [(&str, bool); 2] = [
+        ("src/reload/live/internals.cpp", cfg!(feature = "reload")),
+        ("src/luau/switch.cpp", cfg!(feature = "fast-switch")),
+    ];
+
+    /// What they rely on; `REVIEWED` is the hash as it was when they were last compared with it.
+    const FILES: [&str; 16] = [
         "VM/include/lua.h",
         "VM/include/luaconf.h",
         "VM/src/lobject.h",
         "VM/src/lstate.h",
         "VM/src/lgc.h",
         "VM/src/lmem.h",
+        "VM/src/lvm.h",
         "VM/src/ldo.h",
         "VM/src/ldo.cpp",
         "VM/src/lfunc.cpp",
@@ -25,25 +32,29 @@ mod vm {
         "Common/include/Luau/Bytecode.h",
         "Common/include/Luau/BytecodeUtils.h",
     ];
-    const REVIEWED: u64 = 0xc30f_8500_dff3_dfc5;
+    const REVIEWED: u64 = 0x8c9f_df60_bf8e_1edc;
 
     pub fn build() {
-        println!("cargo:rerun-if-changed=src/reload/live/internals.cpp");
+        let wanted = SOURCES.iter().filter(|(_, wanted)| *wanted).map(|(file, _)| *file);
+        for file in wanted.clone() {
+            println!("cargo:rerun-if-changed={file}");
+        }
         println!("cargo:rerun-if-env-changed=LUAU0_SRC_DIR");
         println!("cargo:rerun-if-env-changed=LUAU_CXXFLAGS");
         let Some(luau) = sources() else {
             panic!(
                 "the sources of luau0-src were not found; set LUAU0_SRC_DIR to the folder of that package, \
-                 or build without the feature `reload`"
+                 or build without the features `reload` and `fast-switch`"
             );
         };
         let hash = hash_of(&luau);
         if hash != REVIEWED {
             panic!(
-                "the VM in {} is not the one that src/reload/live/internals.cpp was written for \
-                 (hash {hash:#018x}, expected {REVIEWED:#018x}): compare the two, run the tests, and change \
-                 REVIEWED in build.rs; or build without the feature `reload`",
-                luau.display()
+                "the VM in {} is not the one that {} were written for (hash {hash:#018x}, expected \
+                 {REVIEWED:#018x}): compare them, run the tests, and change REVIEWED in build.rs; or build \
+                 without the features `reload` and `fast-switch`",
+                luau.display(),
+                SOURCES.map(|(file, _)| file).join(" and ")
             );
         }
         let mut build = cc::Build::new();
@@ -51,7 +62,7 @@ mod vm {
             .cpp(true)
             .std("c++17")
             .warnings(false)
-            .file("src/reload/live/internals.cpp")
+            .files(wanted)
             .include(luau.join("VM/src"))
             .include(luau.join("VM/include"))
             .include(luau.join("Common/include"))
@@ -65,7 +76,7 @@ mod vm {
         for flag in env::var("LUAU_CXXFLAGS").unwrap_or_default().split_whitespace() {
             build.flag(flag);
         }
-        build.compile("bluetick_reload");
+        build.compile("bluetick_vm");
     }
 
     fn hash_of(luau: &Path) -> u64 {
@@ -108,6 +119,6 @@ mod vm {
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    #[cfg(feature = "reload")]
+    #[cfg(any(feature = "reload", feature = "fast-switch"))]
     vm::build();
 }

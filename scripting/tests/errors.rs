@@ -590,3 +590,96 @@ fn deeply_nested_and_broken_source_is_an_error_not_a_crash() {
     let f = load(&vm, "return");
     vm.run_main(&f, ()).expect("an empty script is no error");
 }
+
+/// What a switch comes back to: an end, an error, a lack of memory, a `pcall`, an iterator, a coroutine.
+#[test]
+fn whatever_follows_a_switch_ends_as_if_there_had_been_none() {
+    let vm = vm_with(VmConfig { memory_limit: 8 << 20, ..VmConfig::default() }, |_| ());
+    let body = load(
+        &vm,
+        r##"
+        local c = channel()
+        local waits = { schedule = scheduler.schedule, channel = function() return c:receive() end }
+        local function huge()
+            local t = {}
+            for i = 1, 1e9 do t[i] = { i } end
+        end
+        local ends = {
+            value = function() return 7 end,
+            error = function() error("plain", 0) end,
+            table = function() error({ kind = "own" }) end,
+            memory = huge,
+        }
+        for wait, pause in waits do
+            for how, finish in ends do
+                tasklet(function()
+                    local ok, err = pcall(function()
+                        pause()
+                        return finish()
+                    end)
+                    local kind = if type(err) == "table" then err.kind else err
+                    note(wait, how, ok, kind)
+                end)()
+                tasklet(function()
+                    local co = coroutine.wrap(function()
+                        pause()
+                        coroutine.yield(1)
+                        pause()
+                        return finish()
+                    end)
+                    note(wait, how, "wrapped", co())
+                    local ok, err = pcall(co)
+                    note(wait, how, ok, if type(err) == "table" then err.kind else err)
+                end)()
+                tasklet(function()
+                    for value in function() pause() return nil end do
+                        note("never", value)
+                    end
+                    pause()
+                    note(wait, how, "looped")
+                end)()
+            end
+        end
+        tasklet(function()
+            while c.balance < 0 do
+                c:send(nil)
+                scheduler.schedule()
+            end
+        end)()
+    "##,
+    );
+    vm.spawn(&body, (), Default::default()).unwrap();
+    frame(&vm);
+    let noted = notes(&vm);
+    let mut lines: Vec<&str> = noted.split(' ').collect();
+    lines.sort_unstable();
+    let mut expected = Vec::new();
+    for wait in ["schedule", "channel"] {
+        for (how, ok, result) in [
+            ("value", true, "7"),
+            ("error", false, "plain"),
+            ("table", false, "own"),
+            ("memory", false, "memory"),
+        ] {
+            expected.push(format!("{wait}:{how}:{ok}:{result}"));
+            expected.push(format!("{wait}:{how}:wrapped:1"));
+            expected.push(format!("{wait}:{how}:{ok}:{result}"));
+            expected.push(format!("{wait}:{how}:looped"));
+        }
+    }
+    expected.sort_unstable();
+    assert_eq!(lines, expected);
+
+    for (text, expected) in [
+        ("scheduler.schedule() error('loud', 0)", "loud"),
+        ("channel():receive() ", ""),
+        ("scheduler.schedule() local t = {} for i = 1, 1e9 do t[i] = { i } end", "memory"),
+    ] {
+        spawn(&vm, text);
+        vm.run_ready(|| true);
+        let ended = vm.take_ended();
+        let message = ended.first().and_then(|ended| ended.failure.as_ref()).map(|failure| &*failure.message);
+        assert!(message.unwrap_or_default().contains(expected), "{text}: {message:?}");
+        assert_eq!(message.is_none(), expected.is_empty(), "{text}: {message:?}");
+    }
+}

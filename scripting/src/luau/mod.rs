@@ -14,6 +14,7 @@ mod machine;
 mod module;
 mod run;
 mod slice;
+mod switch;
 mod timer;
 pub mod value;
 mod vm;

@@ -137,7 +137,7 @@ impl Machine {
         // and arguments there.
         unsafe {
             let status = match slot {
-                Slot::Value => lua_resume_(thread, none, arguments),
+                Slot::Value => self.resume(thread, arguments),
                 Slot::Nothing => lua_resume_(thread, none, 0),
                 Slot::Error if fresh => LUA_ERRRUN,
                 Slot::Error if iterating && self.is_stop(thread, -1) => {
@@ -531,9 +531,9 @@ impl Machine {
             match tasklet.handle.take() {
                 // The schedule callback is still to hear of it.
                 Some(handle) if self.schedule_callback.get().is_some() => {
-                    self.farewell.set(Some((id, handle)));
+                    self.farewell.set(Some((id, handle.anchor)));
                 }
-                Some(handle) => self.anchors().release(handle),
+                Some(handle) => self.anchors().release(handle.anchor),
                 None if tasklet.holders == 0 => {
                     self.forget(id);
                 }

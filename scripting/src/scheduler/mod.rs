@@ -30,7 +30,7 @@ pub(crate) use error::Thrown;
 pub use error::{Error, ErrorKind};
 pub(crate) use limits::{Limit, Runner};
 pub(crate) use switch::{Meeting, Turn};
-pub(crate) use tasklet::{Deferred, Flags, Frame, Life, Origin, Place, Slot, Tasklet};
+pub(crate) use tasklet::{Deferred, Flags, Frame, Handle, Life, Origin, Place, Slot, Tasklet};
 pub use tasklet::{OwnerId, TaskletId};
 
 /// The whole state of the machine.

@@ -52,6 +52,13 @@ impl Scheduler {
         Ok(if prev == next { Turn::Keep } else { Turn::Switch })
     }
 
+    /// Neither a trap nor a limit has a say in switches: one to a member of the run queue comes to no more
+    /// than making it the head.
+    #[inline]
+    fn is_unconstrained(&self) -> bool {
+        self.switch_trap == 0 && !self.limited
+    }
+
     /// The switch trap forbids every switch to somebody else.
     #[inline]
     pub(crate) fn may_switch(&self, prev: TaskletId, next: TaskletId) -> Result<(), ErrorKind> {
@@ -88,6 +95,10 @@ impl Scheduler {
     pub(crate) fn schedule(&mut self) -> Result<Turn, ErrorKind> {
         let me = self.current;
         let next = self.member(me).next;
+        if self.is_unconstrained() {
+            self.current = next;
+            return Ok(if next == me { Turn::Keep } else { Turn::Switch });
+        }
         self.switch(me, next)
     }
 
@@ -109,8 +120,7 @@ impl Scheduler {
         tasklet.parkings = tasklet.parkings.wrapping_add(1);
         self.leave_queue(me, Place::Parked);
         self.parked += 1;
-        if self.current != TaskletId::default() && self.switch_trap == 0 && !self.limited {
-            // What `switch` would come to.
+        if self.current != TaskletId::default() && self.is_unconstrained() {
             return Ok(Turn::Switch);
         }
         self.switch(me, self.current).inspect_err(|_| self.stay(me))
@@ -226,7 +236,10 @@ impl Scheduler {
         let place = queue.first;
         let prefers_partner = i32::from(queue.preference) == -direction.sign();
         let schedule_all = queue.schedule_all;
-        let partner = self.waiter(place);
+        let partner = match &self.member(place).details {
+            Some(details) => details.arm_of.unwrap_or(place),
+            None => place,
+        };
         let target = if schedule_all {
             let next = self.member(me).next;
             if next == me { partner } else { next }
@@ -270,6 +283,9 @@ impl Scheduler {
         let me = self.current;
         self.unqueue(me);
         self.enqueue(channel, direction, me);
+        if self.current != TaskletId::default() && self.is_unconstrained() {
+            return Ok(Turn::Switch);
+        }
         self.switch(me, self.current).inspect_err(|_| self.stay(me))
     }
 

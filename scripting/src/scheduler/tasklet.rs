@@ -84,6 +84,13 @@ pub(crate) struct Flags {
     pub held: bool,
 }
 
+/// The handle by which scripts know a tasklet that is alive: a userdata, which does not move.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Handle {
+    pub anchor: Anchor,
+    pub data: *mut TaskletId,
+}
+
 /// One tasklet.
 pub(crate) struct Tasklet {
     pub next: TaskletId,
@@ -113,7 +120,7 @@ pub(crate) struct Tasklet {
     /// Keeps the body's coroutine alive.
     pub body: Option<Anchor>,
     /// Keeps the handle that scripts hold alive while the tasklet is.
-    pub handle: Option<Anchor>,
+    pub handle: Option<Handle>,
     /// Handles that know it, those of scripts and of Rust: its record stays as long as there is one.
     pub holders: u32,
     pub owner: OwnerId,

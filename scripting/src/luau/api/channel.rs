@@ -253,7 +253,7 @@ unsafe fn send_on(machine: &Machine, L: *mut lua_State, channel: ChannelId) -> c
         if lua_gettop(L) != 2 {
             lua_settop(L, 2);
         }
-        transfer(machine, L, channel, Direction::Send, Slot::Value, "send")
+        exchange(machine, L, channel, Direction::Send, Slot::Value, "send")
     }
 }
 
@@ -270,8 +270,8 @@ unsafe extern "C-unwind" fn receive(L: *mut lua_State) -> c_int {
 unsafe fn receive_from(machine: &Machine, L: *mut lua_State, channel: ChannelId) -> c_int {
     // SAFETY: called from a C function, which has room; the nil is its slot.
     unsafe {
-        lua_pushnil(L);
-        transfer(machine, L, channel, Direction::Receive, Slot::Value, "receive")
+        machine.push_slot(L);
+        exchange(machine, L, channel, Direction::Receive, Slot::Value, "receive")
     }
 }
 
@@ -290,6 +290,20 @@ unsafe extern "C-unwind" fn send_exception(L: *mut lua_State) -> c_int {
 
 /// Sends the value on top of the stack, or receives one into its place (`semantics.md` 2B).
 pub(super) unsafe fn transfer(
+    machine: &Machine,
+    L: *mut lua_State,
+    channel: ChannelId,
+    direction: Direction,
+    slot: Slot,
+    verb: &str,
+) -> c_int {
+    // SAFETY: the caller's.
+    unsafe { exchange(machine, L, channel, direction, slot, verb) }
+}
+
+/// [`transfer`], made anew for each of the two that are called most.
+#[inline(always)]
+unsafe fn exchange(
     machine: &Machine,
     L: *mut lua_State,
     channel: ChannelId,
@@ -348,13 +362,9 @@ pub(super) unsafe fn transfer(
             let theirs = std::mem::replace(&mut partner.slot, Slot::Value);
             if direction == Direction::Send {
                 partner.slot = slot;
-                lua_settop(thread, -2);
-                lua_xpush(L, thread, -1);
-                lua_pushnil(L);
+                machine.move_slot(L, thread);
             } else {
-                lua_xpush(thread, L, -1);
-                lua_settop(thread, -2);
-                lua_pushnil(thread);
+                machine.move_slot(thread, L);
             }
             break (meeting, theirs);
         };

@@ -62,20 +62,21 @@ unsafe extern "C-unwind" fn schedule_remove(L: *mut lua_State) -> c_int {
 }
 
 /// Both kinds of `schedule`: the slot is the argument, or the tasklet itself.
+#[inline(always)]
 unsafe fn yield_turn(
     L: *mut lua_State,
     verb: &str,
-    operation: fn(&mut crate::scheduler::Scheduler) -> Result<Turn, crate::ErrorKind>,
+    operation: impl Fn(&mut crate::scheduler::Scheduler) -> Result<Turn, crate::ErrorKind>,
 ) -> c_int {
     // SAFETY: called from a C function.
     unsafe {
         let machine = Machine::of(L);
         let me = machine.scheduler().current;
         check_can_switch(machine, L, verb);
-        if lua_type(L, 1) == LUA_TNONE {
-            machine.push_tasklet(L, me);
-        } else {
-            lua_settop(L, 1);
+        match lua_gettop(L) {
+            0 => machine.push_current(L, me),
+            1 => {}
+            _ => lua_settop(L, 1),
         }
         match operation(machine.scheduler()) {
             // The host is asked between two slices whether to go on, so a tasklet that is all alone

@@ -7,7 +7,7 @@ use super::{
     call_without_suspending, check_bool, check_can_switch, check_room, end_turn, refuse, set_function,
     wrong_type,
 };
-use crate::scheduler::{Deferred, Error, ErrorKind, Life, Place, Slot, TaskletId, number};
+use crate::scheduler::{Deferred, Error, ErrorKind, Handle, Life, Place, Slot, TaskletId, number};
 use std::ffi::{CStr, c_int, c_void};
 
 /// Fields of a handle that are not methods, in the order of their atoms.
@@ -110,7 +110,7 @@ impl Machine {
                 return;
             };
             match tasklet.handle {
-                Some(handle) => self.anchors().push(handle, L),
+                Some(handle) => self.push_handle(L, handle),
                 None => {
                     let data = self.push_new_handle(L);
                     data.write(id);
@@ -120,6 +120,21 @@ impl Machine {
                         self.keep_handle(L, -1, id);
                     }
                 }
+            }
+        }
+    }
+
+    /// Pushes the handle of a tasklet that is in a queue. `[-0, +1]`
+    ///
+    /// # Safety
+    /// As [`push_tasklet`](Self::push_tasklet).
+    #[inline]
+    pub(super) unsafe fn push_current(&self, L: *mut lua_State, id: TaskletId) {
+        // SAFETY: the caller's.
+        unsafe {
+            match self.scheduler().member(id).handle {
+                Some(handle) => self.push_handle(L, handle),
+                None => self.push_tasklet(L, id),
             }
         }
     }
@@ -142,7 +157,8 @@ impl Machine {
         unsafe {
             if self.scheduler().tasklets[id].handle.is_none() {
                 let anchor = self.anchors().keep(L, index);
-                self.scheduler().tasklets[id].handle = Some(anchor);
+                let data = lua_touserdata(L, index).cast();
+                self.scheduler().tasklets[id].handle = Some(Handle { anchor, data });
             }
         }
     }
@@ -454,7 +470,7 @@ impl Machine {
             self.release_body(id);
             self.scheduler().discharge(id);
             if let Some(handle) = self.scheduler().tasklets[id].handle.take() {
-                self.anchors().release(handle);
+                self.anchors().release(handle.anchor);
             }
             while let Some(next) = deferred.pop() {
                 if let Deferred::Rust(f) = next {

@@ -1,0 +1,106 @@
+// The calls of the VM that every switch makes, without what a switch has no use for.
+//
+// Compiled by build.rs against the private headers of the very VM that mlua-sys builds, as the reload's
+// internals.cpp is; switch.rs says what a caller keeps, and does the same through the public interface where
+// this file is left out.
+#include "lua.h"
+
+#include "lapi.h"
+#include "ldo.h"
+#include "lgc.h"
+#include "lobject.h"
+#include "lstate.h"
+#include "lvm.h"
+
+#include <stddef.h>
+
+namespace
+{
+// What the C function waits for, from `values` to the top of the stack, is what it returns.
+void go_on(lua_State* L, void* values)
+{
+    L->status = LUA_OK;
+    luau_poscall(L, StkId(values));
+    luau_execute(L);
+}
+
+void rest(lua_State* L)
+{
+    L->nCcalls = L->baseCcalls = 0;
+    L->isactive = false;
+}
+
+// It has broken in a C function that has nothing more to do, and that a Luau function has called by an
+// ordinary call.
+bool is_plain(lua_State* L)
+{
+    CallInfo* ci = L->ci;
+    if (L->status != LUA_BREAK || ci - L->base_ci < 2)
+        return false;
+    const Closure* called = clvalue(ci->func);
+    return called->isC && !called->c.cont && isLua(ci - 1) && !((ci - 1)->flags & LUA_CALLINFO_OPYIELD);
+}
+} // namespace
+
+extern "C"
+{
+
+enum
+{
+    BLUETICK_RAISED = -1,     // the error is on top of the stack, and lua_resumeerror is to be called
+    BLUETICK_NO_MEMORY = -2,  // the same, but the error is still to be pushed
+};
+
+int bluetick_resume(lua_State* L, int nargs)
+{
+    if (!is_plain(L))
+        return lua_resume(L, nullptr, nargs);
+    L->nCcalls = L->baseCcalls = 1;
+    L->isactive = true;
+    luaC_threadbarrier(L);
+    int status = luaD_rawrunprotected(L, go_on, L->top - nargs);
+    if (LUAU_LIKELY(status == LUA_OK))
+    {
+        if (LUAU_LIKELY(L->status == LUA_BREAK || L->status == LUA_YIELD))
+        {
+            rest(L);
+            return L->status;
+        }
+        if (L->status == LUA_OK && L->ci == L->base_ci)
+        {
+            expandstacklimit(L, L->top);
+            rest(L);
+            return LUA_OK;
+        }
+        // A Luau function has returned to a C function that waits for it, or is entered by one.
+        L->status = LUA_BREAK;
+        return lua_resume(L, nullptr, 0);
+    }
+    L->status = LUA_BREAK;
+    if (status == LUA_ERRMEM)
+        return BLUETICK_NO_MEMORY;
+    luaD_seterrorobj(L, status, status == LUA_ERRRUN ? L->top - 1 : L->top);
+    return BLUETICK_RAISED;
+}
+
+// Nil, the running coroutine's slot.
+void bluetick_push_slot(lua_State* L)
+{
+    setnilvalue(L->top);
+    L->top++;
+}
+
+void bluetick_move_slot(lua_State* from, lua_State* to)
+{
+    luaC_threadbarrier(to);
+    setobj2s(to, to->top - 1, from->top - 1);
+    setnilvalue(from->top - 1);
+}
+
+void bluetick_push(lua_State* L, void* data)
+{
+    luaC_threadbarrier(L);
+    setuvalue(L, L->top, reinterpret_cast<Udata*>(static_cast<char*>(data) - offsetof(Udata, data)));
+    L->top++;
+}
+}
