@@ -4,8 +4,8 @@
 //! cargo bench -p bluetick-tests --bench components
 //! ```
 //!
-//! See `harness` for how to read the table, and for the words after `--`. "Raw C" is a userdata whose `__index` and
-//! `__newindex` are C functions that read and write a float of a struct, and ask for no key.
+//! See `README.md` in this folder for how to read the table, and for the words after `--`. "Raw C" is a userdata
+//! whose `__index` and `__newindex` are C functions that read and write a float of a struct, and ask for no key.
 #![allow(non_snake_case)] // `L` is what every text on the VM calls its state
 
 mod harness;
@@ -20,21 +20,25 @@ use glam::Vec3;
 use harness::{RawCoroutines, Row};
 use mlua::Function;
 use std::ffi::c_int;
+use std::process::ExitCode;
 use std::rc::Rc;
 
 /// Accesses in one call of either side.
 const N: usize = 20_000;
 
-fn main() {
-    harness::run(&[
-        ("read of an f32 by a held reference, to raw C __index", read_float),
-        ("read of a Vec3 by a held reference, to raw C __index", read_vector),
-        ("write of an f32 by a held reference, to raw C __newindex", write_float),
-        ("read of self.Health.current, to raw C __index", read_from_entity),
-        ("the same by plain metamethods, f32, to raw C __index", read_float_plain),
-        ("tick of 10 000: two components read, one written, to raw", tick_of_movers),
-        ("query of 100 000, two components, to a held reference", query_many),
-    ]);
+fn main() -> ExitCode {
+    harness::run(
+        "components",
+        &[
+            ("read of an f32 by a held reference", read_float),
+            ("read of a Vec3 by a held reference", read_vector),
+            ("write of an f32 by a held reference", write_float),
+            ("read of self.Health.current", read_from_entity),
+            ("read of an f32 by plain metamethods", read_float_plain),
+            ("tick of 10 000: two components read, one written", tick_of_movers),
+            ("query of 100 000, two components", query_many),
+        ],
+    )
 }
 
 #[derive(Component, Reflect, Default)]
@@ -57,7 +61,7 @@ struct Velocity {
 }
 
 /// A world with one entity, and a loop over this line: `h` is its health, `p` its position.
-fn access(line: &str, direct: bool) -> Box<dyn FnMut()> {
+fn access(line: &str, direct: bool) -> impl FnMut() + use<> {
     let mut world = World::new();
     let registry = Registry::builder().component::<Health>().component::<Position>().build(&mut world);
     let vm = Vm::new(VmConfig::default()).expect("a VM");
@@ -71,10 +75,10 @@ fn access(line: &str, direct: bool) -> Box<dyn FnMut()> {
          for i = 1, n do {line} end"
     );
     let run = vm.load("it", &text).expect("a loop");
-    Box::new(move || {
+    move || {
         bridge.lend(&mut world, || run.call::<()>((Handle(entity), N))).expect("it runs");
         let _ = &vm;
-    })
+    }
 }
 
 #[repr(C)]
@@ -118,39 +122,47 @@ fn raw_userdata(vm: &Vm) -> mlua::Value {
 }
 
 /// A loop over this line, in which `u` is such a userdata.
-fn raw(line: &str) -> Box<dyn FnMut()> {
+fn raw(line: &str) -> impl FnMut() + use<> {
     let vm = Vm::new(VmConfig::default()).expect("a VM");
     let userdata = raw_userdata(&vm);
-    let text = format!("local u, n = ... local x for i = 1, n do {line} end");
+    let text = format!("local u, n = ... local x, t = nil, {{ x = 1, y = 2 }} for i = 1, n do {line} end");
     let run: Function = vm.load("raw", &text).expect("a loop");
-    Box::new(move || {
+    move || {
         run.call::<()>((&userdata, N)).expect("it runs");
         let _ = &vm;
-    })
+    }
 }
 
-fn row(goal: f64, ours: Box<dyn FnMut()>, limit: Box<dyn FnMut()>) -> Row {
-    Row { goal, operations: N, ours, limit }
+fn read(goal: f64, ours: impl FnMut() + 'static) -> Row {
+    Row::new(N, ours).limit("raw C `__index`", goal, raw("x = u.x")).limit(
+        "Luau table field",
+        None,
+        raw("x = t.x"),
+    )
 }
 
 fn read_float() -> Row {
-    row(0.8, access("x = h.current", true), raw("x = u.x"))
+    read(0.8, access("x = h.current", true))
 }
 
 fn read_vector() -> Row {
-    row(0.8, access("x = p.at", true), raw("x = u.x"))
+    read(0.8, access("x = p.at", true))
 }
 
 fn write_float() -> Row {
-    row(0.9, access("h.current = i", true), raw("u.x = i"))
+    Row::new(N, access("h.current = i", true)).limit("raw C `__newindex`", 0.9, raw("u.x = i")).limit(
+        "Luau table field",
+        None,
+        raw("t.x = i"),
+    )
 }
 
 fn read_from_entity() -> Row {
-    row(1.6, access("x = self.Health.current", true), raw("x = u.x"))
+    read(1.6, access("x = self.Health.current", true))
 }
 
 fn read_float_plain() -> Row {
-    row(1.5, access("x = h.current", false), raw("x = u.x"))
+    read(1.5, access("x = h.current", false))
 }
 
 fn tick_of_movers() -> Row {
@@ -181,15 +193,11 @@ fn tick_of_movers() -> Row {
         "local yield, u = ... while true do u.x = u.x + u.y yield() end",
         raw_userdata,
     );
-    Row {
-        goal: 1.6,
-        operations: MOVERS,
-        ours: Box::new(move || {
-            let report = host.tick(&mut world, 0.01);
-            assert_eq!(report.slices, MOVERS as u64);
-        }),
-        limit: Box::new(move || raw.resume_all()),
-    }
+    let ours = move || {
+        let report = host.tick(&mut world, 0.01);
+        assert_eq!(report.slices, MOVERS as u64);
+    };
+    Row::new(MOVERS, ours).limit("raw resume, three raw accesses", 1.6, move || raw.resume_all())
 }
 
 fn query_many() -> Row {
@@ -227,17 +235,16 @@ fn query_many() -> Row {
                      bridge: Rc<Bridge>,
                      run: Function,
                      vm: Rc<Vm>| {
-        Box::new(move || {
+        move || {
             let count: usize =
                 bridge.lend(&mut world.borrow_mut(), || run.call((Handle(first), all))).expect("it runs");
             assert_eq!(count, ENTITIES);
             let _ = &vm;
-        }) as Box<dyn FnMut()>
+        }
     };
-    Row {
-        goal: 3.0,
-        operations: ENTITIES,
-        ours: side(true, shared.clone(), bridge.clone(), run.clone(), vm.clone()),
-        limit: side(false, shared, bridge, run, vm),
-    }
+    Row::new(ENTITIES, side(true, shared.clone(), bridge.clone(), run.clone(), vm.clone())).limit(
+        "a read by a held reference",
+        3.0,
+        side(false, shared, bridge, run, vm),
+    )
 }

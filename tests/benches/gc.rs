@@ -7,22 +7,32 @@
 //! Tasklets that sleep, and some that make garbage in every frame: how long the collector takes of each frame,
 //! and how far memory grows beyond what is live.
 
+mod harness;
+
 use bevy_ecs::world::World;
 use bluetick::{Library, Script, ScriptHost};
+use harness::{Measured, Options, Report, quantile};
+use std::process::ExitCode;
 
-const FRAMES: usize = 2_000;
+/// No frame is to give the collector more than this, in nanoseconds.
+const MOST: f64 = 4e6;
 
-fn main() {
-    println!("GC time of {FRAMES} frames, ms");
-    println!("{:<44} {:>7} {:>7} {:>7} {:>9} {:>8}", "what", "mean", "p99", "max", "live MB", "peak MB");
+fn main() -> ExitCode {
+    let options = Options::from_command_line();
+    let mut report = Report::new("gc", &options);
     for (sleepers, makers, tables) in
         [(10_000, 1, 1_000), (100_000, 1, 1_000), (100_000, 1, 10_000), (100_000, 1_000, 10)]
     {
-        measure(sleepers, makers, tables);
+        let what = format!("longest GC of a frame, {sleepers} asleep, {makers} making {tables} tables each");
+        if options.asks_for(&what) {
+            report.add(measure(what, sleepers, makers, tables, &options));
+        }
     }
+    report.finish()
 }
 
-fn measure(sleepers: usize, makers: usize, tables: usize) {
+fn measure(what: String, sleepers: usize, makers: usize, tables: usize, options: &Options) -> Measured {
+    let frames = if options.quick { 500 } else { 2_000 };
     let maker = format!(
         "local M = {{}} function M.run(self) while true do
             local last for i = 1, {tables} do last = {{ i, last and i or nil, name = i }} end
@@ -44,14 +54,18 @@ fn measure(sleepers: usize, makers: usize, tables: usize) {
     host.vm().lua().gc_collect().expect("a cycle");
     let live = host.vm().memory();
     let (mut times, mut peak) = (Vec::new(), live);
-    for _ in 0..FRAMES {
-        times.push(host.tick(&mut world, 0.001).gc_time.as_secs_f64() * 1e3);
+    for _ in 0..frames {
+        times.push(host.tick(&mut world, 0.001).gc_time.as_secs_f64() * 1e9);
         peak = peak.max(host.vm().memory());
     }
-    times.sort_by(f64::total_cmp);
-    let mean = times.iter().sum::<f64>() / times.len() as f64;
-    let (p99, max) = (times[times.len() * 99 / 100], times[times.len() - 1]);
-    let what = format!("{sleepers} asleep, {makers} making {tables} tables each");
+    let mean = times.iter().sum::<f64>() / frames as f64 / 1e6;
+    let longest = quantile(&mut times, 1.0);
+    let most_but_few = quantile(&mut times, 0.99) / 1e6;
     let mb = |bytes: usize| bytes as f64 / 1e6;
-    println!("{what:<44} {mean:>7.3} {p99:>7.3} {max:>7.3} {:>9.1} {:>8.1}", mb(live), mb(peak));
+    println!(
+        "\n    of {frames} frames: mean {mean:.3} ms, 99 % below {most_but_few:.3} ms, live {:.0} MB, at most {:.0} MB",
+        mb(live),
+        mb(peak)
+    );
+    Measured { what, unit: "ns", ours: longest, most: Some(MOST), against: Vec::new(), rounds: 1 }
 }

@@ -2,11 +2,14 @@
 //!
 //! ```sh
 //! cargo bench -p bluetick-tests --bench soak              # a million
+//! cargo bench -p bluetick-tests --bench soak -- --quick   # 150 000
 //! cargo bench -p bluetick-tests --bench soak -- 100000    # so many
 //! ```
 //!
 //! Prints memory as it goes, and fails if it is not flat at the end. A tenth of it is a test:
 //! `a_hundred_thousand_lives_leave_nothing_behind`.
+
+mod harness;
 
 use bevy_ecs::prelude::*;
 use bevy_reflect::prelude::*;
@@ -44,7 +47,9 @@ const MAYFLY: &str = r#"
     return Mayfly"#;
 
 fn main() {
-    let lives = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(1_000_000usize);
+    let options = harness::Options::from_command_line();
+    let all = if options.quick { 150_000 } else { 1_000_000 };
+    let lives: usize = options.words.iter().find_map(|word| word.parse().ok()).unwrap_or(all);
     let mut world = World::new();
     let mut host = ScriptHost::builder()
         .library(Library::in_memory([("mayfly", MAYFLY)]))
