@@ -30,7 +30,7 @@ impl FrameBudget {
         let (vm, time) = (vm.clone(), time.clone());
         let began = time.now();
         let (ticks, mut overruns) = (vm.ticks(), vm.overruns());
-        let (mut slices, mut looked) = (0, began);
+        let (mut slices, mut looked, mut looks) = (0, began, vm.looks());
         move || {
             let limit = match self.limit {
                 Budget::Unlimited => return true,
@@ -41,8 +41,9 @@ impl FrameBudget {
                 Budget::Time(limit) => limit,
             };
             slices += 1;
-            // A slice that was used up took long, whatever the others take.
-            if slices < self.stride && vm.overruns() == overruns {
+            // A slice that was used up took long, whatever the others take; and so did those in which the timer that
+            // looks after slices has looked.
+            if slices < self.stride && vm.overruns() == overruns && vm.looks() == looks {
                 return true;
             }
             let now = time.now();
@@ -52,7 +53,7 @@ impl FrameBudget {
                 took if took < aim / 2 => (self.stride * 2).min(SLICES_A_LOOK),
                 _ => self.stride,
             };
-            (slices, looked, overruns) = (0, now, vm.overruns());
+            (slices, looked, overruns, looks) = (0, now, vm.overruns(), vm.looks());
             now.saturating_sub(began) < limit
         }
     }

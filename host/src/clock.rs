@@ -136,6 +136,21 @@ impl Clocks {
         self.groups.get(usize::from(clock.0)).map_or(0.0, |group| group.now)
     }
 
+    /// How fast a clock goes beside the wall clock, as things stand.
+    pub fn pace(&self, clock: ClockId) -> f64 {
+        let own = |group: &Group| if group.paused { 0.0 } else { group.scale };
+        let mut index = usize::from(clock.0);
+        let mut pace = 1.0;
+        while index > 0 {
+            pace *= own(&self.groups[index]);
+            if index == 1 {
+                pace *= self.timeline.factor();
+            }
+            index = usize::from(self.groups[index].parent);
+        }
+        pace
+    }
+
     fn delta(&self, clock: ClockId) -> f64 {
         self.groups.get(usize::from(clock.0)).map_or(0.0, |group| group.delta)
     }

@@ -6,7 +6,7 @@
 //! again; it goes on by itself only if a script allocates more than that within a frame.
 
 use crate::time::RealTime;
-use bluetick_scripting::Vm;
+use bluetick_scripting::{Budget, Vm};
 use std::time::Duration;
 
 /// Garbage up to this part of what was live after the last cycle is left alone.
@@ -27,8 +27,8 @@ pub struct GcPace {
     /// The most that a frame gives, but for a step that can't be divided. Default: 1.5 ms, to which
     /// the longest such step added 2.4 ms with 100 000 scripts.
     pub most: Duration,
-    /// How long a frame may take with everything: what the tick leaves of it is given to the collector,
-    /// up to `most`. Default: 10 ms.
+    /// How long a frame may take with everything: what the tick leaves of it is given to background tasklets, but
+    /// for `most`, and then to the collector, up to `most`. Default: 10 ms.
     pub frame: Duration,
 }
 
@@ -50,6 +50,13 @@ pub(crate) struct Pacer {
 impl Pacer {
     pub fn new(pace: GcPace) -> Self {
         Self { pace, live: 0.0, collecting: false }
+    }
+
+    /// Whether a frame that began then has time for a slice of a background tasklet. A budget in ticks has nothing to
+    /// do with real time.
+    pub fn has_time(&self, budget: Budget, time: &RealTime, began: Duration) -> bool {
+        matches!(budget, Budget::Ticks(_))
+            || time.since(began) < self.pace.frame.saturating_sub(self.pace.most)
     }
 
     /// A frame that began then is through; how long the collector has taken.

@@ -9,7 +9,7 @@ use crate::script::{ScriptEvent, ScriptEvents, ScriptStatus};
 use crate::signals::SlowListener;
 use bevy_ecs::entity::Entity;
 use bevy_ecs::world::World;
-use bluetick_scripting::{Budget, Ended, LongestSlice, Overrun, ReloadReport, excerpt};
+use bluetick_scripting::{Budget, Ended, LongestSlice, Overrun, ReloadReport, SlowSlice, excerpt};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,8 @@ pub struct FrameReport {
     pub budget: Budget,
     /// The longest slice, if time is [measured](crate::HostBuilder::accounting).
     pub longest_slice: Option<LongestSlice>,
+    /// Slices that were [warned of](crate::HostBuilder::slice_warning), the first 100 of them, if time is measured.
+    pub slow_slices: Vec<SlowSlice>,
     /// Slices that were used up, the first 100 of them: their tasklets were interrupted.
     pub overruns: Vec<ScriptOverrun>,
     /// Tasklets in the run queue before and after the scripts ran; those after are left for the next frame.
@@ -50,14 +52,22 @@ pub struct FrameReport {
     pub left_over: usize,
     /// Those among the ones left over that have used up their slice.
     pub put_off: usize,
+    /// Background tasklets that are runnable, and wait for a frame that has time left.
+    pub background: usize,
     /// How often a tasklet was given control.
     pub slices: u64,
     /// Values handed over on channels.
     pub messages: u64,
-    /// Sleepers that were due, and yielders of the last frame.
+    /// Who waited for work on other threads that is done, sleepers that were due, and yielders of the last frame.
     pub woken: usize,
-    /// Tasklets asleep.
+    /// Tasklets asleep, by whichever clock.
     pub sleeping: usize,
+    /// Those of them that sleep by the wall clock.
+    pub sleeping_by_wall: usize,
+    /// Those of them that sleep by the clock of a group; [`ScriptHost::sleepers`] has the number for each.
+    pub sleeping_in_groups: usize,
+    /// Tasklets that wait for work on [other threads](crate::HostBuilder::offloaded).
+    pub offloaded: usize,
     /// Tasklets that wait for the next frame.
     pub yielding: usize,
     /// Tasklets that wait for a message or a change, without a time-out.
@@ -80,7 +90,10 @@ impl ScriptHost {
     /// entities that are gone end in the same frame.
     ///
     /// Order (`semantics.md` 5.1-5.7): clock; reloads; endings and starts; messages, components that came and
-    /// went, changes; sleepers by time, then yielders; the run, in which leftovers of the last frame come first; endings again.
+    /// went, changes; who waited for work on other threads; sleepers by time, those of the wall clock first; tickers;
+    /// yielders; the run, in which leftovers of the last frame come first; endings again; time dilation; and in the
+    /// time left background tasklets and the garbage collector. (Reloads come first, and not in the time left, so that
+    /// what was saved is there in the very next frame.)
     pub fn tick(&mut self, world: &mut World, dt: f64) -> FrameReport {
         let began = self.time.now();
         let clock = self.clocks.with(|clocks| clocks.advance(dt));
@@ -105,9 +118,7 @@ impl ScriptHost {
         report.runnable_before = self.vm.runnable();
 
         let running = self.time.now();
-        let (bridge, vm) = (self.bridge.clone(), self.vm.clone());
-        let in_time = self.budget.go_on(&vm, &self.time);
-        bridge.lend(world, || vm.run_ready(in_time));
+        self.run_scripts(world, began);
         if let Budget::Time(limit) = report.budget {
             report.overshoot = self.time.since(running).saturating_sub(limit);
         }
@@ -118,8 +129,9 @@ impl ScriptHost {
         report.script_time = self.time.since(running);
 
         self.note_listeners(&mut report);
-        (report.sleeping, report.yielding) = self.synchro.borrow_mut().counts(&self.vm, report.listening);
+        self.count_waiting(&mut report);
         (report.left_over, report.put_off) = (self.vm.runnable(), self.vm.put_off());
+        report.background = self.vm.background();
         let (slices, messages) = self.vm.work_done();
         report.slices = slices - self.counted.0;
         report.messages = messages - self.counted.1;
@@ -132,6 +144,7 @@ impl ScriptHost {
         report.dilation_event = self.clocks.with(|clocks| clocks.timeline().judge(overloaded));
         report.gc_time = self.pacer.collect(&self.vm, &self.time, began);
         report.longest_slice = self.vm.take_longest_slice();
+        report.slow_slices = self.vm.take_slow_slices();
         report.wall_time = self.time.since(began);
         self.history.add(&report);
         if let Some(watchdog) = &self.watchdog {
@@ -140,9 +153,22 @@ impl ScriptHost {
         report
     }
 
-    /// Makes runnable whose time has come: sleepers by the wall clock, by simulated time and by its groups;
-    /// what tickers make; and who has yielded in the last frame.
+    /// Everything runnable runs, within the budget; and background tasklets if that leaves time.
+    fn run_scripts(&mut self, world: &mut World, began: Duration) {
+        let (bridge, vm, limit) = (self.bridge.clone(), self.vm.clone(), self.budget.limit);
+        let mut in_time = self.budget.go_on(&vm, &self.time);
+        bridge.lend(world, || {
+            vm.run_ready(&mut in_time);
+            if vm.background() > 0 && vm.runnable() == vm.put_off() {
+                vm.run_background(|| in_time() && self.pacer.has_time(limit, &self.time, began));
+            }
+        });
+    }
+
+    /// Makes runnable whose time has come: who waited for work that is done; sleepers by the wall clock, by
+    /// simulated time and by its groups; what tickers make; and who has yielded in the last frame.
     fn wake(&mut self, world: &mut World, report: &mut FrameReport) {
+        report.woken += self.workers.wake(&self.vm);
         let (clocks, clock) = self.clocks.with(|clocks| (clocks.len(), clocks.world()));
         for index in 0..clocks {
             let now = self.clocks.with(|clocks| clocks.now_of(index));
@@ -239,6 +265,16 @@ impl ScriptHost {
             signals.forget(owner);
         }
         signals.begin_frame(&self.vm, self.bridge.registry(), world);
+    }
+
+    /// Who waits for time, and for work on other threads.
+    fn count_waiting(&self, report: &mut FrameReport) {
+        report.offloaded = self.workers.waiting(&self.vm);
+        let mut synchro = self.synchro.borrow_mut();
+        let others = report.listening + report.offloaded;
+        (report.sleeping, report.yielding) = synchro.counts(&self.vm, others);
+        (report.sleeping_by_wall, report.sleeping_in_groups) =
+            synchro.sleepers.split(&self.vm, report.sleeping);
     }
 
     /// Who waits for what happens in the world, and who was too slow for it.

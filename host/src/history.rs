@@ -28,6 +28,8 @@ pub struct FrameSample {
     pub left_over: usize,
     /// See [`FrameReport::put_off`].
     pub put_off: usize,
+    /// See [`FrameReport::background`].
+    pub background: usize,
     /// See [`FrameReport::slices`].
     pub slices: u64,
     /// See [`FrameReport::messages`].
@@ -52,6 +54,7 @@ impl From<&FrameReport> for FrameSample {
             runnable_before: report.runnable_before,
             left_over: report.left_over,
             put_off: report.put_off,
+            background: report.background,
             slices: report.slices,
             messages: report.messages,
             sleeping: report.sleeping,

@@ -18,6 +18,7 @@ use crate::synchro::{self, Synchro};
 use crate::ticker::Tickers;
 use crate::time::RealTime;
 use crate::watchdog::{Handler, StuckFrame, Watchdog};
+use crate::workers::Workers;
 use bevy_ecs::component::{Component, Mutable};
 use bevy_ecs::entity::Entity;
 use bevy_ecs::message::Message;
@@ -30,6 +31,7 @@ use mlua::IntoLua;
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Why a host can't be built.
@@ -80,6 +82,7 @@ pub struct ScriptHost {
     // The order matters: what refers to the VM goes before it.
     pub(crate) instances: Rc<RefCell<Instances>>,
     pub(crate) synchro: Rc<RefCell<Synchro>>,
+    pub(crate) workers: Workers,
     pub(crate) signals: Rc<RefCell<Option<Signals>>>,
     pub(crate) bridge: Rc<Bridge>,
     pub(crate) vm: Rc<Vm>,
@@ -114,7 +117,9 @@ impl ScriptHost {
             dilation: None,
             gc: GcPace::default(),
             watchdog: None,
+            workers: Workers::default(),
             accounting: false,
+            slice_warning: Some(SLICE_WARNING),
             seed: None,
             keep_printed: false,
             direct: true,
@@ -211,14 +216,16 @@ pub struct HostBuilder {
     dilation: Option<TimeDilation>,
     gc: GcPace,
     watchdog: Option<(Duration, Handler)>,
+    workers: Workers,
     accounting: bool,
+    slice_warning: Option<Duration>,
     seed: Option<u64>,
     keep_printed: bool,
     direct: bool,
     profiles: Profiles,
 }
 
-/// A slice that takes longer is warned of (`semantics.md` 5.23).
+/// A slice that takes longer is warned of, unless something else is said (`semantics.md` 5.23).
 const SLICE_WARNING: Duration = Duration::from_millis(200);
 
 /// How many lines that scripts have printed are kept until somebody takes them.
@@ -341,6 +348,34 @@ impl HostBuilder {
         self
     }
 
+    /// Makes a Rust function callable as `world:name(...)` that is called on another thread: for files, the network,
+    /// and long calculations. The script waits meanwhile, everybody else goes on; it has the result in the first
+    /// frame that begins when the function has returned. Of a script that is killed meanwhile the result is dropped.
+    /// In which order several end is up to the machine.
+    ///
+    /// ```
+    /// use bluetick::ScriptHost;
+    ///
+    /// let builder = ScriptHost::builder()
+    ///     .offloaded("read_file", |path: String| std::fs::read_to_string(path).map_err(|error| error.to_string()));
+    /// ```
+    pub fn offloaded<A, R, E, F>(mut self, name: &str, f: F) -> Self
+    where
+        F: Fn(A) -> Result<R, E> + Send + Sync + 'static,
+        A: mlua::FromLuaMulti + Send + 'static,
+        R: mlua::IntoLuaMulti + Send + 'static,
+        E: std::fmt::Display + 'static,
+    {
+        let (workers, f) = (self.workers.clone(), Arc::new(f));
+        self.registry = self.registry.blocking(name, move |access: &WorldAccess<'_>, arguments: A| {
+            let f = f.clone();
+            let result =
+                workers.offload(access.scheduler(), move || f(arguments).map_err(|error| error.to_string()));
+            result.map_err(Box::<dyn std::error::Error>::from)?.map_err(Box::<dyn std::error::Error>::from)
+        });
+        self
+    }
+
     /// Makes a table of Rust functions a global of scripts: `name.function(...)`.
     pub fn module(mut self, name: &str, functions: Functions) -> Self {
         self.registry = self.registry.module(name, functions);
@@ -401,11 +436,18 @@ impl HostBuilder {
     }
 
     /// Measures how long tasklets run, and what scripts name with `scheduler.timer(name, f, ...)`: for the field
-    /// `run_time` of a tasklet, [`FrameReport::longest_slice`](crate::FrameReport::longest_slice) and
-    /// [`Vm::timings`]. Slices of more than 200 ms are warned of. It costs two looks at the clock for each
-    /// slice. Default: no.
+    /// `run_time` of a tasklet, its `parent_callsite`, [`FrameReport::longest_slice`](crate::FrameReport::longest_slice)
+    /// and [`Vm::timings`]. It costs two looks at the clock for each slice. Default: no.
     pub fn accounting(mut self, accounting: bool) -> Self {
         self.accounting = accounting;
+        self
+    }
+
+    /// Warns of slices that are longer than this, once for each new maximum of a script and timer, while time is
+    /// [measured](Self::accounting): they are logged, and in the frame's report as
+    /// [`slow_slices`](crate::FrameReport::slow_slices). `None` warns of none. Default: 200 ms (`semantics.md` 5.23).
+    pub fn slice_warning(mut self, longer_than: Option<Duration>) -> Self {
+        self.slice_warning = longer_than;
         self
     }
 
@@ -475,7 +517,7 @@ impl HostBuilder {
         let bridge = Bridge::install(&vm, Rc::new(registry), config)?;
         let _ = context.bridge.set(Rc::downgrade(&bridge));
         clocks.install(&vm)?;
-        synchro::install(&vm, &synchro, &clocks, &self.time)?;
+        synchro::install(&vm, &synchro, &clocks, &self.time, None)?;
         let printed = Rc::new(RefCell::new(Vec::new()));
         if self.keep_printed {
             install_print(&vm, printed.clone())?;
@@ -487,7 +529,7 @@ impl HostBuilder {
         if self.accounting {
             let time = self.time.clone();
             vm.set_accounting(Some(Rc::new(move || time.now())));
-            vm.set_slice_warning(SLICE_WARNING);
+            vm.set_slice_warning(self.slice_warning);
         }
         let watchdog = match self.watchdog {
             Some((timeout, handler)) => Watchdog::start(timeout, vm.probe(), handler)
@@ -504,6 +546,7 @@ impl HostBuilder {
         Ok(ScriptHost {
             instances,
             synchro,
+            workers: self.workers,
             signals,
             bridge,
             vm,

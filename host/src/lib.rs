@@ -60,6 +60,7 @@ mod instances;
 pub mod overload;
 mod overrun;
 pub mod profile;
+mod pump;
 mod reloader;
 pub mod scene;
 mod script;
@@ -71,13 +72,14 @@ mod ticker;
 mod time;
 mod timekeeping;
 mod watchdog;
+mod workers;
 
 #[cfg(feature = "bevy")]
 pub use bevy::{BluetickPlugin, LastFrame, ScriptApp, ScriptFailed, ScriptSystems};
 pub use bluetick_assets::{AssetError, Library};
 pub use bluetick_scripting::{
     Budget, Channel, Error, ErrorKind, LongestSlice, OverrunPolicy, ReloadReport, Scheduler, Sighting,
-    SliceLimit, Tasklet, Timing, Vm,
+    SliceLimit, SlowSlice, Tasklet, Timing, Vm,
 };
 pub use clock::{Clock, ClockId};
 pub use collector::GcPace;
@@ -88,6 +90,7 @@ pub use history::FrameSample;
 pub use host::{BuildError, HostBuilder, ScriptHost};
 pub use overrun::ScriptOverrun;
 pub use profile::{Grant, Profile, ProfileError, Profiles};
+pub use pump::install_real_time;
 pub use scene::{Scene, SceneError};
 pub use script::{Dormant, Restart, Script, ScriptClock, ScriptStatus};
 pub use signals::SlowListener;

@@ -3,9 +3,10 @@
 //! # What ends a frame
 //!
 //! The scripts of a frame run until nobody is runnable, or until the [budget](crate::HostBuilder::budget) is used
-//! up: at the first look that finds it so, between two slices. There is a look after every slice that takes
-//! long, and after 32 that don't. So a frame exceeds its budget by what a slice may take, and no more
-//! ([`overshoot`](crate::FrameReport::overshoot)).
+//! up: at the first look that finds it so, between two slices. There is a look after 32 slices at most, after every
+//! slice that was interrupted, and whenever a quarter of what a slice may take has passed (1.25 ms; a thread tells, as
+//! far as it gets a core). So a frame exceeds its budget by little more than what a slice may take
+//! ([`overshoot`](crate::FrameReport::overshoot)): 5 ms, or 50 ms of one that can't be suspended.
 //!
 //! A slice is limited too ([`HostBuilder::slice`](crate::HostBuilder::slice)): a tasklet that does not give control
 //! away is interrupted after 5 ms, wherever the VM can suspend it, in `pcall` and in coroutines of its own as well.
@@ -16,6 +17,18 @@
 //! `Scheduler::safepoint`, and nowhere else.
 //!
 //! [`scheduler.atomic`]: bluetick_scripting::SliceLimit::hard
+//!
+//! # What waits for time
+//!
+//! A tasklet with `tasklet.background = true` (in Rust, `Tasklet::set_background`) runs when nobody else is runnable
+//! and its frame has lasted less than [`GcPace::frame`](crate::GcPace::frame) without the collector's share: 8.5 ms by
+//! default. A budget in ticks gives it what is left of that, and no clock is asked. Background tasklets take turns among
+//! each other; whom they wake goes before the next one. Under overload they don't run at all, so what others wait for
+//! does not belong there. An error that is thrown at one, a kill above all, reaches it all the same.
+//! [`background`](crate::FrameReport::background) counts those that wait; they are neither left over nor overload.
+//!
+//! Work for other threads ([`HostBuilder::offloaded`](crate::HostBuilder::offloaded)) takes no time of the frame. Who
+//! waits for it is woken in the first frame that begins when it is done, before all others.
 //!
 //! # What is guaranteed
 //!
@@ -36,7 +49,7 @@
 //! (`clock.sim()`; `clock.delta()` is that of the last frame alone, so use differences of `clock.sim()`). Of being
 //! interrupted: that the world has changed between two instructions. A section that must not see that is called
 //! with `scheduler.atomic(f, ...)`, and has to be short. `synchro.be_nice()` in a long loop gives the frame up
-//! where it does no harm, before the slice is used up. Of dilation: `clock.dilation()` below 1, and the wall clock
+//! where it does no harm: when half of the slice is used up, and so before it is interrupted. Of dilation: `clock.dilation()` below 1, and the wall clock
 //! going faster than its own.
 //!
 //! # Time dilation
@@ -52,12 +65,14 @@
 //! Each [`FrameReport`](crate::FrameReport) has the queue [before](crate::FrameReport::runnable_before) and
 //! [after](crate::FrameReport::left_over), [slices](crate::FrameReport::slices),
 //! [overshoot](crate::FrameReport::overshoot), [who has used up a slice](crate::FrameReport::overruns) and where, the
-//! [longest slice](crate::FrameReport::longest_slice), the [pace of time](crate::FrameReport::dilation) and the time
-//! of the [garbage collector](crate::FrameReport::gc_time); [`ScriptHost::history`](crate::ScriptHost::history)
+//! [longest slice](crate::FrameReport::longest_slice) with its tasklet and [slices that were warned
+//! of](crate::FrameReport::slow_slices) (if time is [measured](crate::HostBuilder::accounting)), the [pace of
+//! time](crate::FrameReport::dilation), the time of the [garbage collector](crate::FrameReport::gc_time), and who sleeps
+//! by [which clock](crate::FrameReport::sleeping_by_wall); [`ScriptHost::history`](crate::ScriptHost::history)
 //! has the last frames, and a [watchdog](crate::HostBuilder::watchdog) tells of a frame that does not end at all.
 //!
 //! # Determinism
 //!
 //! Budgets in real time end frames where the machine's speed has them end. With budgets in ticks
 //! ([`Budget::Ticks`](crate::Budget::Ticks)), of frames and of slices, the same inputs give the same order of
-//! switches everywhere.
+//! switches everywhere; but for tasklets that wait for other threads, which end when they end.

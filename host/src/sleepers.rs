@@ -88,6 +88,19 @@ impl Sleepers {
         woken
     }
 
+    /// When the first one is due by this clock, if somebody sleeps by it.
+    pub fn next_due(&mut self, vm: &Vm, clock: u16) -> Option<f64> {
+        let mut sleepers = std::mem::take(self.clocks.get_mut(usize::from(clock))?);
+        while let Some(Reverse(entry)) = sleepers.peek()
+            && !self.counts(vm, entry)
+        {
+            sleepers.pop();
+        }
+        let due = sleepers.peek().map(|Reverse(entry)| entry.due);
+        self.clocks[usize::from(clock)] = sleepers;
+        due
+    }
+
     /// The clock by which a tasklet sleeps; `None` if it doesn't.
     pub fn clock_of(&self, vm: &Vm, tasklet: TaskletId) -> Option<(Wait, u16)> {
         let asleep = self.asleep.get(tasklet)?;
@@ -134,6 +147,17 @@ impl Sleepers {
     pub fn count(&self, vm: &Vm, clock: u16) -> usize {
         let Some(sleepers) = self.clocks.get(usize::from(clock)) else { return 0 };
         sleepers.iter().filter(|Reverse(entry)| self.counts(vm, entry)).count()
+    }
+
+    /// Of `sleeping` altogether, how many sleep by the wall clock, and how many by the clocks of groups.
+    pub fn split(&self, vm: &Vm, sleeping: usize) -> (usize, usize) {
+        let all_count = self.entries() == sleeping;
+        let of = |clock: usize| match self.clocks.get(clock) {
+            Some(sleepers) if all_count => sleepers.len(),
+            Some(_) => self.count(vm, clock as u16),
+            None => 0,
+        };
+        (of(0), (2..self.clocks.len()).map(of).sum())
     }
 
     /// Entries, those that wake nobody included.

@@ -1,9 +1,10 @@
 //! Waiting for time to pass: the library `synchro` of scripts, and the same for Rust tasklets.
 
 use crate::clock::{ClockId, SharedClocks};
+use crate::pump::Pump;
 use crate::sleepers::Sleepers;
 use crate::time::RealTime;
-use bluetick_scripting::{Call, Error, Reply, Scheduler, TaskletId, Vm, Wait};
+use bluetick_scripting::{Budget, Call, Error, Reply, Scheduler, TaskletId, Vm, Wait};
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
@@ -14,8 +15,12 @@ pub(crate) const LONGEST: f64 = 24.0 * 3600.0;
 /// The longest sleep by the wall clock, in seconds: two days (`semantics.md` 5.9).
 const LONGEST_WALL: f64 = 48.0 * 3600.0;
 
-/// How long a tasklet that is nice goes on, in seconds, unless it says otherwise (`semantics.md` 5.18).
+/// How long a tasklet that is nice goes on, in seconds, unless it says otherwise (`semantics.md` 5.18) or slices are
+/// so short that it would be interrupted before.
 const NICE: f64 = 0.015;
+
+/// The part of its slice after which a tasklet that is nice gives the rest away.
+const NICE_PART: f64 = 0.5;
 
 /// Who waits for time to pass.
 #[derive(Default)]
@@ -47,6 +52,11 @@ impl Synchro {
         (sleeping, yielding)
     }
 
+    /// Somebody waits for the next frame.
+    pub fn has_yielders(&self) -> bool {
+        !self.yielders.is_empty()
+    }
+
     /// Everybody who waits ends, the yielders first, then the sleepers by their clocks and times; whoever
     /// waits from now on goes on at once (`semantics.md` 5.14).
     pub fn shut_down(&mut self, vm: &Vm) -> Vec<TaskletId> {
@@ -55,8 +65,15 @@ impl Synchro {
         yielders.chain(self.sleepers.all(vm)).collect()
     }
 
-    /// Whether the running slice has gone on for so long since it was nice for the first time.
-    fn was_long(&mut self, vm: &Vm, time: &RealTime, seconds: f64) -> bool {
+    /// Whether the running slice has gone on for so long since it was nice for the first time; if nothing is said, for
+    /// 15 ms, or half of what a slice may take.
+    fn was_long(&mut self, vm: &Vm, time: &RealTime, seconds: Option<f64>) -> bool {
+        let seconds = match (seconds, vm.slice_limit().length) {
+            (Some(seconds), _) => seconds,
+            (None, Budget::Ticks(_)) => return vm.slice_used().is_some_and(|part| part >= NICE_PART),
+            (None, Budget::Time(length)) => NICE.min(length.as_secs_f64() * NICE_PART),
+            (None, Budget::Unlimited) => NICE,
+        };
         let (slice, now) = (vm.work_done().0, time.now());
         match self.nice {
             Some((of, since)) if of == slice => now.saturating_sub(since).as_secs_f64() >= seconds,
@@ -75,11 +92,30 @@ struct Library {
     clocks: SharedClocks,
     time: RealTime,
     vm: Weak<Vm>,
+    /// What makes time pass where there are no frames.
+    pump: Option<Pump>,
 }
 
 impl Library {
     fn vm(&self) -> Result<Rc<Vm>, Error> {
         self.vm.upgrade().ok_or_else(|| Error::wrong_type("the host is gone"))
+    }
+
+    /// Somebody is about to wait: time has to pass.
+    #[inline]
+    fn keep_time(&self) -> Result<(), Error> {
+        match &self.pump {
+            Some(pump) => pump.start(),
+            None => Ok(()),
+        }
+    }
+
+    /// The caller waits for the next frame, and it is its turn to.
+    fn yield_(&self, call: &mut Call<'_>, verb: &str, synchro: &mut Synchro) -> Result<Reply, Error> {
+        self.keep_time()?;
+        let wait = call.park(verb)?;
+        synchro.yielders.push(wait);
+        Ok(Reply::Parked(wait))
     }
 
     /// The caller sleeps until its clock, or the wall clock, shows what `due` makes of the time now.
@@ -99,6 +135,7 @@ impl Library {
         if synchro.over {
             return Ok(Reply::Nothing);
         }
+        self.keep_time()?;
         let wait = call.park(verb)?;
         synchro.sleepers.sleep(wait, clock.index(), due(now));
         Ok(Reply::Parked(wait))
@@ -136,18 +173,20 @@ impl Library {
     }
 }
 
-/// Makes the global `synchro` of scripts.
+/// Makes the global `synchro` of scripts. Time is made to pass by frames, or by a pump.
 pub(crate) fn install(
     vm: &Rc<Vm>,
     synchro: &Rc<RefCell<Synchro>>,
     clocks: &SharedClocks,
     time: &RealTime,
+    pump: Option<Pump>,
 ) -> Result<(), Error> {
     let library = || Library {
         synchro: synchro.clone(),
         clocks: clocks.clone(),
         time: time.clone(),
         vm: Rc::downgrade(vm),
+        pump: pump.clone(),
     };
     let sleep = {
         let library = library();
@@ -171,21 +210,20 @@ pub(crate) fn install(
         })
     };
     let yield_ = {
-        let synchro = synchro.clone();
+        let library = library();
         vm.function(c"yield", move |call| {
-            if synchro.borrow().over {
+            let mut synchro = library.synchro.borrow_mut();
+            if synchro.over {
                 return Ok(Reply::Nothing);
             }
-            let wait = call.park("synchro.yield")?;
-            synchro.borrow_mut().yielders.push(wait);
-            Ok(Reply::Parked(wait))
+            library.yield_(call, "synchro.yield", &mut synchro)
         })?
     };
     let be_nice = {
         let library = library();
         vm.function(c"be_nice", move |call| {
-            let seconds = call.optional_number(1, "synchro.be_nice: seconds")?.unwrap_or(NICE);
-            if seconds.is_nan() {
+            let seconds = call.optional_number(1, "synchro.be_nice: seconds")?;
+            if seconds.is_some_and(f64::is_nan) {
                 return Err(Error::wrong_type("synchro.be_nice: seconds has to be a number, got nan"));
             }
             let vm = library.vm()?;
@@ -193,9 +231,7 @@ pub(crate) fn install(
             if synchro.over || !call.can_park() || !synchro.was_long(&vm, &library.time, seconds) {
                 return Ok(Reply::Nothing);
             }
-            let wait = call.park("synchro.be_nice")?;
-            synchro.yielders.push(wait);
-            Ok(Reply::Parked(wait))
+            library.yield_(call, "synchro.be_nice", &mut synchro)
         })?
     };
     let wake = |name, verb: &'static str, wall: Option<bool>| {
@@ -232,13 +268,18 @@ pub(crate) fn install(
 
 /// How long the caller wants to sleep; an error says what is wrong with it.
 fn seconds(call: &Call<'_>, verb: &str, longest: f64, that_is: &str) -> Result<f64, Error> {
-    let seconds = call.number(1, &what(verb, "seconds"))?;
-    if !(0.0..=longest).contains(&seconds) {
+    check_seconds(call.number(1, &what(verb, "seconds"))?, verb, longest, that_is)
+}
+
+/// Seconds to sleep: less than none is none (`semantics.md` 5.8); more than the longest, or what is no number of
+/// seconds, is an error.
+fn check_seconds(seconds: f64, verb: &str, longest: f64, that_is: &str) -> Result<f64, Error> {
+    if !seconds.is_finite() || seconds > longest {
         return Err(Error::wrong_type(format!(
-            "{verb}: seconds has to be a number from 0 to {longest} ({that_is}), got {seconds}"
+            "{verb}: seconds has to be a number up to {longest} ({that_is}), got {seconds}"
         )));
     }
-    Ok(seconds)
+    Ok(seconds.max(0.0))
 }
 
 /// A time of a clock; an error says what is wrong with it.
@@ -295,17 +336,18 @@ impl SynchroHandle {
             clocks: clocks.clone(),
             time: time.clone(),
             vm: Rc::downgrade(vm),
+            pump: None,
         };
         Self { library, scheduler: vm.scheduler() }
     }
 
-    /// Sleeps for so many seconds of the tasklet's clock.
+    /// Sleeps for so many seconds of the tasklet's clock; for less than none as for none, until the next frame.
     ///
     /// # Errors
     /// Of kind `type` for a time that is no time or longer than a day; of kind `boundary` where the caller can't
     /// wait; and what is thrown at the tasklet meanwhile.
     pub fn sleep(&self, seconds: f64) -> Result<(), Error> {
-        self.sleep_by(seconds, false, LONGEST)
+        self.sleep_by(check_seconds(seconds, "sleep", LONGEST, "a day")?, false)
     }
 
     /// Sleeps for so many seconds of the wall clock.
@@ -313,15 +355,10 @@ impl SynchroHandle {
     /// # Errors
     /// As [`sleep`](Self::sleep); two days are the longest.
     pub fn sleep_wall(&self, seconds: f64) -> Result<(), Error> {
-        self.sleep_by(seconds, true, LONGEST_WALL)
+        self.sleep_by(check_seconds(seconds, "sleep_wall", LONGEST_WALL, "two days")?, true)
     }
 
-    fn sleep_by(&self, seconds: f64, wall: bool, longest: f64) -> Result<(), Error> {
-        if !(0.0..=longest).contains(&seconds) {
-            return Err(Error::wrong_type(format!(
-                "sleep: seconds has to be a number from 0 to {longest}, got {seconds}"
-            )));
-        }
+    fn sleep_by(&self, seconds: f64, wall: bool) -> Result<(), Error> {
         if self.library.synchro.borrow().over {
             return Ok(());
         }
@@ -347,13 +384,14 @@ impl SynchroHandle {
     }
 
     /// Waits for the next frame if the slice has gone on for so many seconds since the first call
-    /// (`semantics.md` 5.18); CCP's default is 0.015.
+    /// (`semantics.md` 5.18). `None` is 0.015, or half of the time that a [slice](crate::HostBuilder::slice) may take
+    /// if that is less; of a slice in ticks it is half of them.
     ///
     /// # Errors
     /// As [`sleep`](Self::sleep).
-    pub fn be_nice(&self, seconds: f64) -> Result<(), Error> {
+    pub fn be_nice(&self, seconds: impl Into<Option<f64>>) -> Result<(), Error> {
         let vm = self.library.vm()?;
-        if !self.library.synchro.borrow_mut().was_long(&vm, &self.library.time, seconds) {
+        if !self.library.synchro.borrow_mut().was_long(&vm, &self.library.time, seconds.into()) {
             return Ok(());
         }
         self.yield_()

@@ -3,6 +3,7 @@
 use crate::ecs::{Bridge, WorldAccess};
 use crate::host::ScriptHost;
 use crate::synchro::SynchroHandle;
+use crate::workers::Workers;
 use bevy_ecs::entity::Entity;
 use bevy_ecs::world::World;
 use bluetick_scripting::{Error, ErrorKind, IntoOutcome, OwnerId, Scheduler, Tasklet};
@@ -13,6 +14,7 @@ pub struct TaskletContext {
     bridge: Weak<Bridge>,
     scheduler: Scheduler,
     synchro: SynchroHandle,
+    workers: Workers,
     entity: Option<Entity>,
 }
 
@@ -47,6 +49,36 @@ impl TaskletContext {
     /// As [`SynchroHandle::yield_`].
     pub fn next_frame(&self) -> Result<(), Error> {
         self.synchro.yield_()
+    }
+
+    /// Has another thread call `f`, and waits for what it returns: the result is there in the first frame that begins
+    /// after that. Everybody else goes on meanwhile.
+    ///
+    /// # Errors
+    /// Of kind `type` for a panic of `f`; of kind `boundary` where the caller can't wait; and what is thrown at the
+    /// tasklet meanwhile: then `f` is not begun, or its result is dropped.
+    ///
+    /// ```
+    /// use bevy_ecs::prelude::*;
+    /// use bluetick::{Error, ScriptHost, TaskletContext};
+    /// use std::{cell::Cell, rc::Rc};
+    ///
+    /// let mut world = World::new();
+    /// let mut host = ScriptHost::builder().build(&mut world)?;
+    /// let found = Rc::new(Cell::new(0));
+    /// let place = found.clone();
+    /// host.tasklet("calculator", move |context: &TaskletContext| -> Result<(), Error> {
+    ///     place.set(context.offload(|| (1..=1000).sum::<u32>())?);
+    ///     Ok(())
+    /// })?;
+    /// while found.get() == 0 {
+    ///     host.tick(&mut world, 0.01);
+    /// }
+    /// assert_eq!(found.get(), 500_500);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn offload<R: Send + 'static>(&self, f: impl FnOnce() -> R + Send + 'static) -> Result<R, Error> {
+        self.workers.offload(&self.scheduler, f)
     }
 
     /// All of `synchro`.
@@ -126,6 +158,7 @@ impl ScriptHost {
             bridge: Rc::downgrade(&self.bridge),
             scheduler: self.vm.scheduler(),
             synchro: self.synchro(),
+            workers: self.workers.clone(),
             entity,
         };
         let tasklet = self.vm.scheduler().tasklet(move || f(&context))?;

@@ -170,6 +170,12 @@ impl ScriptHost {
         self.synchro.borrow().sleepers.count(&self.vm, clock.index())
     }
 
+    /// Jobs on [other threads](crate::HostBuilder::offloaded) that are done, and whose results the next frame hands
+    /// over.
+    pub fn work_done(&self) -> usize {
+        self.workers.done()
+    }
+
     /// Waiting for time to pass, for tasklets whose body is Rust.
     pub fn synchro(&self) -> SynchroHandle {
         SynchroHandle::new(&self.vm, &self.synchro, &self.clocks, &self.time)

@@ -367,8 +367,12 @@ fn real_time_interrupts_as_well() {
     spawn(&vm, "coroutine.wrap(function() pcall(function() while true do end end) end)()");
     for round in 1..=5 {
         vm.run_ready(|| true);
-        assert_eq!(vm.runnable(), 2, "in round {round}");
+        assert!(vm.runnable() >= 2, "in round {round}");
         spawn(&vm, "note('other')");
+    }
+    // A slice of the others may have been too long as well, on a machine that is busy enough.
+    while vm.runnable() > 2 {
+        vm.run_ready(|| true);
     }
     let failures = failures(&vm);
     assert_eq!(failures.len(), 1);
@@ -376,7 +380,7 @@ fn real_time_interrupts_as_well() {
         failures[0].starts_with("test.luau:2: the tasklet did not give control away within 2 ms"),
         "{failures:?}"
     );
-    assert_eq!(notes(&vm), "other other other other");
+    assert_eq!(notes(&vm), "other other other other other");
 }
 
 #[test]

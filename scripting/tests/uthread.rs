@@ -1435,6 +1435,78 @@ fn running_out_of_memory_loses_no_permit_and_leaves_nobody_waiting() {
 }
 
 #[test]
+fn a_tasklet_that_is_unbound_gives_back_what_it_holds_in_with_and_what_it_was_given() {
+    run(r##"
+        local s, l, r = uthread.Semaphore(1), uthread.Lock(), uthread.RLock()
+        local t = uthread.new(function()
+            s:with(function() l:with(function() r:with(function() r:with(scheduler.schedule_remove) end) end) end)
+        end)
+        scheduler.run()
+        local others = {}
+        for _, lock in { s, l, r } do table.insert(others, uthread.new(function() lock:with(function() note("has it") end) end)) end
+        scheduler.run()
+        eq(notes(), "")
+        eq(t.paused, true)
+        t:bind(nil)
+        scheduler.run()
+        eq(notes(), "has it has it has it")
+        for _, lock in { s, l, r } do eq(string.find(tostring(lock), "free, 0 waiting") ~= nil or tostring(lock), true) end
+        -- Given a permit, and unbound before its turn.
+        s:acquire()
+        t = uthread.new(function() s:acquire() note("never") end)
+        local next_one = uthread.new(function() s:acquire() note("next") end)
+        scheduler.run()
+        s:release()
+        t:remove()
+        t:bind(nil)
+        scheduler.run()
+        eq(notes(), "next")
+        eq(tostring(s), "semaphore (0 free, 0 waiting)")
+        -- And whoever waits for its end is told.
+        t = uthread.new(scheduler.schedule_remove)
+        local joins = uthread.new(function() local ok, err = pcall(uthread.join, t) note(ok, err.kind) end)
+        scheduler.run()
+        t:bind(nil)
+        scheduler.run()
+        eq(notes(), "false:cancelled")
+    "##);
+}
+
+#[test]
+fn a_coroutine_that_is_left_inside_of_with_gives_the_lock_back_when_its_tasklet_ends() {
+    run(r##"
+        local l = uthread.Lock()
+        uthread.new(function()
+            local co = coroutine.wrap(function() l:with(function() coroutine.yield() end) end)
+            co()
+            -- Others come and go meanwhile, in no order.
+            local first, second = uthread.Semaphore(1), uthread.Semaphore(1)
+            local outer = coroutine.wrap(function() first:with(function() coroutine.yield() end) end)
+            outer()
+            second:with(outer)
+            eq(first:available() + second:available(), 2)
+            eq(l:locked(), true)
+        end)
+        scheduler.run()
+        eq(tostring(l), "lock (free, 0 waiting)")
+    "##);
+}
+
+#[test]
+fn a_worker_stores_nothing_of_whoever_starts_it() {
+    run(r##"
+        local me = scheduler.getcurrent()
+        me.storage.name = "parent"
+        local function tell() note(tostring(scheduler.getcurrent().storage.name)) end
+        uthread.new(tell)
+        uthread.worker(tell)
+        scheduler.run()
+        eq(notes(), "parent nil")
+        eq(me.storage.name, "parent")
+    "##);
+}
+
+#[test]
 fn a_select_on_many_channels_and_many_selects_on_one() {
     run(r##"
         local many = {}

@@ -4,7 +4,7 @@ mod script;
 use bluetick_scripting::uthread::{Source, Uthread};
 use bluetick_scripting::{Error, ErrorKind, OwnerId, Tasklet, Vm, VmConfig};
 use script::clock::Clock;
-use script::vm_with;
+use script::{load, vm_with};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
@@ -564,6 +564,48 @@ fn races_and_groups_leave_nobody_behind() {
     assert!(!owner.alive());
     assert_eq!(alive.get(), 0);
     assert_eq!(stage.vm.parked(), 0);
+}
+
+/// F10, and 6.1: from scripts to Rust, and back.
+#[test]
+fn what_a_tasklet_stores_goes_to_those_that_it_makes_but_not_to_workers() {
+    let stage = Stage::new();
+    stage.act(|uthread, said| {
+        let scheduler = uthread.scheduler().clone();
+        scheduler.current().storage()?.set("name", "parent")?;
+        let (inner, said) = (scheduler.clone(), said.clone());
+        let tell = move || -> Result<(), Error> {
+            let name: Option<String> = inner.current().storage()?.get("name")?;
+            said.say(name.unwrap_or_else(|| "nothing".into()));
+            inner.current().storage()?.set("name", "its own")?;
+            Ok(())
+        };
+        let child = uthread.new(tell.clone())?;
+        let worker = uthread.worker(tell.clone())?;
+        scheduler.current().storage()?.set("name", "changed")?;
+        child.join()?;
+        worker.join()?;
+        uthread.new(tell)?.join()
+    });
+    assert_eq!(stage.run(), "parent nothing changed");
+}
+
+/// A tasklet that Rust takes its function from is over for whoever waits for its end.
+#[test]
+fn who_joins_a_tasklet_that_is_unbound_by_rust_is_told() {
+    let stage = Stage::new();
+    let body = load(&stage.vm, "scheduler.schedule_remove()");
+    let id = stage.vm.spawn(&body, (), Default::default()).unwrap();
+    let tasklet = stage.vm.scheduler().tasklet_of(id).unwrap();
+    stage.run();
+    let joined = tasklet.clone();
+    stage.act(move |uthread, said| {
+        said.say(kind(uthread.join(&joined)));
+        Ok(())
+    });
+    assert_eq!(stage.run(), "");
+    tasklet.unbind().unwrap();
+    assert_eq!(stage.run(), "cancelled");
 }
 
 #[test]

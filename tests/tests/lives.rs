@@ -282,7 +282,7 @@ fn endings_do_not_wait_for_the_budget_and_do_not_spend_it_on_others() {
     "#;
     let mut game = Game::build(
         [("busy", script(busy)), ("lodger", script(LODGER)), ("murder", script(murder))],
-        |builder| builder.budget(std::time::Duration::from_millis(2)),
+        |builder| builder.budget(bluetick::Budget::Ticks(2_000)),
     );
     let victim = game.world.spawn((Name::new("victim"), Script::new("lodger"))).id();
     for _ in 0..10 {

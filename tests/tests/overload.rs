@@ -40,83 +40,75 @@ fn frames(game: &mut Game, count: u32) -> Vec<FrameReport> {
     reports
 }
 
-/// Ten shapes of loops that end never, each with the line at which it is.
-const ENDLESS: [(&str, &str); 14] = [
-    ("an empty loop", "\nwhile true do end"),
-    ("recursion through pcall", "local function f() \nlocal ok, e = pcall(f) return f() end f()"),
-    (
-        "coroutines that resume each other",
-        "while true do local co = coroutine.wrap(function() while true do\ncoroutine.yield() end end) for i = 1, 1e9 do co() end end",
-    ),
-    (
-        "a metamethod",
-        "local t = setmetatable({}, { __index = function(t, k)\nwhile true do end end }) return t.x",
-    ),
-    (
-        "a metamethod that comes back",
-        "local t t = setmetatable({}, { __index = function(_, k)\nfor i = 1, 100 do k += i end return k end }) while true do local x = t[1] end",
-    ),
-    ("a comparator", "table.sort({ 3, 2, 1 }, function(a, b)\nwhile true do end end)"),
-    ("the callback of gsub", "string.gsub(string.rep('a', 100), 'a', function()\nwhile true do end end)"),
-    ("a pattern", "\nstring.find(string.rep('a', 5000), string.rep('a?', 40) .. string.rep('a', 40) .. 'b')"),
-    ("the building of a string", "local s while true do s = ''\nfor i = 1, 1000 do s ..= 'x' end end"),
-    ("the handler of an error", "xpcall(function() error('x') end, function()\nwhile true do end end)"),
-    ("a deferred function", "scheduler.defer(function()\nwhile true do end end)"),
-    ("an iterator without a yield", "\nfor i in function() return 1 end do end"),
-    ("an atomic section", "scheduler.atomic(function()\nwhile true do end end)"),
-    ("errors that are caught", "while true do\npcall(error, 'x') end"),
-];
-
-#[test]
-fn a_loop_without_end_does_not_keep_a_frame_from_ending_and_is_reported_with_its_line() {
-    for (shape, body) in ENDLESS {
-        let (mut game, bad) = game(body, SliceLimit::ticks(SLICE));
-        let reports = frames(&mut game, 6);
-        let first = &reports[0];
-        assert_eq!(first.overruns.len(), 1, "{shape}: {:#?}", first.overruns);
-        let overrun = &first.overruns[0];
-        assert_eq!((overrun.entity, &*overrun.script), (Some(bad), "bad"), "{shape}");
-        assert!(["bad.luau:1", "bad.luau:2"].contains(&&*overrun.place), "{shape}: {overrun}");
-        assert!(
-            overrun.traceback.contains("bad.luau:2") || overrun.place == "bad.luau:1",
-            "{shape}: {overrun}"
-        );
-        // Either it goes on, frame after frame, or it has failed once, with its line.
-        let failures: Vec<_> = reports.iter().flat_map(|report| &report.failures).collect();
-        if overrun.stopped {
-            assert_eq!(failures.len(), 1, "{shape}: {failures:#?}");
-            assert!(
-                failures[0].message.starts_with("bad.luau:2: the tasklet did not give"),
-                "{}",
-                failures[0]
-            );
-            assert!(failures[0].excerpt.contains("2 | "), "{}", failures[0]);
-            assert!(matches!(game.status(bad), ScriptStatus::Failed { .. }), "{shape}");
-        } else {
-            assert_eq!(failures.len(), 0, "{shape}: {failures:#?}");
-            assert_eq!(game.status(bad), ScriptStatus::Running, "{shape}");
-            assert!(reports.iter().all(|report| report.overruns.len() == 1), "{shape}");
-            assert_eq!(reports[5].overruns[0].in_a_row, 6, "{shape}");
-            assert_eq!(reports[5].left_over, 1, "{shape}");
-        }
+/// A loop that ends never, with the default policy: its frame ends, the others run on, and the report says where it
+/// is. Either it goes on, frame after frame, or it has failed once, with its line.
+fn goes_on_or_fails(body: &str) {
+    let (mut game, bad) = game(body, SliceLimit::ticks(SLICE));
+    let reports = frames(&mut game, 6);
+    let first = &reports[0];
+    assert_eq!(first.overruns.len(), 1, "{:#?}", first.overruns);
+    let overrun = &first.overruns[0];
+    assert_eq!((overrun.entity, &*overrun.script), (Some(bad), "bad"));
+    assert!(["bad.luau:1", "bad.luau:2"].contains(&&*overrun.place), "{overrun}");
+    assert!(overrun.traceback.contains("bad.luau:2") || overrun.place == "bad.luau:1", "{overrun}");
+    let failures: Vec<_> = reports.iter().flat_map(|report| &report.failures).collect();
+    if overrun.stopped {
+        assert_eq!(failures.len(), 1, "{failures:#?}");
+        assert!(failures[0].message.starts_with("bad.luau:2: the tasklet did not give"), "{}", failures[0]);
+        assert!(failures[0].excerpt.contains("2 | "), "{}", failures[0]);
+        assert!(matches!(game.status(bad), ScriptStatus::Failed { .. }));
+    } else {
+        assert_eq!(failures.len(), 0, "{failures:#?}");
+        assert_eq!(game.status(bad), ScriptStatus::Running);
+        assert!(reports.iter().all(|report| report.overruns.len() == 1));
+        assert_eq!((reports[5].overruns[0].in_a_row, reports[5].left_over), (6, 1));
     }
 }
 
-#[test]
-fn with_the_policy_kill_a_loop_without_end_fails_at_its_line_after_so_many_frames() {
-    for (shape, body) in ENDLESS {
-        let slice = SliceLimit::ticks(SLICE).policy(OverrunPolicy::Kill { after: 3 });
-        let (mut game, bad) = game(body, slice);
-        let reports = frames(&mut game, 6);
-        let failures: Vec<_> = reports.iter().flat_map(|report| &report.failures).collect();
-        assert_eq!(failures.len(), 1, "{shape}: {failures:#?}");
-        let failure = failures[0];
-        assert_eq!(failure.entity, Some(bad), "{shape}");
-        assert!(failure.message.contains("the tasklet did not give control away"), "{shape}: {failure}");
-        assert!(failure.message.starts_with("bad.luau:"), "{shape}: {failure}");
-        assert!(reports[3..].iter().all(|report| report.overruns.is_empty()), "{shape}");
-        assert_eq!(game.host.vm().runnable(), 0, "{shape}");
-    }
+/// The same with the policy that ends it: once, at its line, after so many frames.
+fn is_killed(body: &str) {
+    let slice = SliceLimit::ticks(SLICE).policy(OverrunPolicy::Kill { after: 3 });
+    let (mut game, bad) = game(body, slice);
+    let reports = frames(&mut game, 6);
+    let failures: Vec<_> = reports.iter().flat_map(|report| &report.failures).collect();
+    assert_eq!(failures.len(), 1, "{failures:#?}");
+    let failure = failures[0];
+    assert_eq!(failure.entity, Some(bad));
+    assert!(failure.message.contains("the tasklet did not give control away"), "{failure}");
+    assert!(failure.message.starts_with("bad.luau:"), "{failure}");
+    assert!(reports[3..].iter().all(|report| report.overruns.is_empty()));
+    assert_eq!(game.host.vm().runnable(), 0);
+}
+
+/// Shapes of loops that end never. Each is in line 2, or in line 1.
+macro_rules! endless {
+    ($($shape:ident: $body:expr;)*) => {
+        mod endless_loops_go_on_in_the_next_frame_or_fail_where_they_cannot {
+            $(#[test] fn $shape() { super::goes_on_or_fails($body); })*
+        }
+
+        mod endless_loops_are_killed_at_their_line_if_the_policy_says_so {
+            $(#[test] fn $shape() { super::is_killed($body); })*
+        }
+    };
+}
+
+endless! {
+    an_empty_loop: "\nwhile true do end";
+    recursion_through_pcall: "local function f() \nlocal ok, e = pcall(f) return f() end f()";
+    coroutines_that_resume_each_other: "local a, b b = coroutine.create(function() while true do coroutine.yield() end end) a = coroutine.create(function()\nwhile true do coroutine.resume(b) coroutine.yield() end end) while true do coroutine.resume(a) end";
+    a_generator_that_is_asked_for_ever: "while true do local co = coroutine.wrap(function() while true do\ncoroutine.yield() end end) for i = 1, 1e9 do co() end end";
+    a_metamethod: "local t = setmetatable({}, { __index = function(t, k)\nwhile true do end end }) return t.x";
+    a_metamethod_that_comes_back: "local t t = setmetatable({}, { __index = function(_, k)\nfor i = 1, 100 do k += i end return k end }) while true do local x = t[1] end";
+    a_comparator: "table.sort({ 3, 2, 1 }, function(a, b)\nwhile true do end end)";
+    the_callback_of_gsub: "string.gsub(string.rep('a', 100), 'a', function()\nwhile true do end end)";
+    a_pattern: "\nstring.find(string.rep('a', 5000), string.rep('a?', 40) .. string.rep('a', 40) .. 'b')";
+    the_building_of_a_string: "local s while true do s = ''\nfor i = 1, 1000 do s ..= 'x' end end";
+    the_handler_of_an_error: "xpcall(function() error('x') end, function()\nwhile true do end end)";
+    a_deferred_function: "scheduler.defer(function()\nwhile true do end end)";
+    an_iterator_without_a_yield: "\nfor i in function() return 1 end do end";
+    an_atomic_section: "scheduler.atomic(function()\nwhile true do end end)";
+    errors_that_are_caught: "while true do\npcall(error, 'x') end";
 }
 
 #[test]
@@ -267,4 +259,40 @@ fn nobody_starves_under_overload() {
         assert!(most - least <= 1, "{turns:?}");
     }
     assert!(turns(&game).iter().all(|&turns| turns > 0));
+}
+
+/// Warnings of slices: one for each new maximum of a script and timer (`semantics.md` 5.23).
+#[test]
+fn slow_slices_are_told_of_once_for_each_new_maximum_of_a_script_and_a_timer() {
+    let now = std::rc::Rc::new(std::cell::Cell::new(std::time::Duration::ZERO));
+    let (source, work) = (now.clone(), now.clone());
+    let body = "while true do for _, ms in { 250, 210, 300, 100 } do world:work(ms) synchro.yield() end end";
+    let timed = "while true do scheduler.timer('plan', function() world:work(220) synchro.yield() end) end";
+    let mut game = Game::build([("a", script(body)), ("b", script(body)), ("c", script(timed))], |builder| {
+        builder.accounting(true).time_source(move || source.get()).function(
+            "work",
+            move |_, milliseconds: u64| {
+                work.set(work.get() + std::time::Duration::from_millis(milliseconds));
+                Ok::<_, &str>(())
+            },
+        )
+    });
+    for name in ["a", "b", "c"] {
+        game.spawn(name);
+    }
+    let mut told = Vec::new();
+    for _ in 0..9 {
+        told.push(
+            game.frame()
+                .slow_slices
+                .iter()
+                .map(|slow| (slow.time.as_millis(), slow.timers.concat()))
+                .collect::<Vec<_>>(),
+        );
+    }
+    let plain = |ms| (ms, String::new());
+    assert_eq!(told[0], [plain(250), plain(250), (220, "plan".to_owned())]);
+    assert_eq!(told[1], []);
+    assert_eq!(told[2], [plain(300), plain(300)]);
+    assert!(told[3..].iter().all(Vec::is_empty), "{told:?}");
 }

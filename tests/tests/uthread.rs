@@ -344,6 +344,21 @@ fn an_entity_that_leaves_takes_its_helpers_along() {
 }
 
 #[test]
+fn after_a_shutdown_a_limit_is_over_at_once_and_nobody_waits_for_ever() {
+    let mut play = Play::new(
+        "tasklet(function() note(kind(uthread.wait_until, function() return false end)) end)()
+         tasklet(function() note(kind(uthread.wait_until, function() return false end, 5)) end)()
+         synchro.shutdown()
+         note(kind(uthread.wait_until, function() return false end))
+         note(kind(uthread.timeout, 5, scheduler.schedule))
+         note(uthread.receive(channel(), 5))",
+    );
+    let said = play.frames(3);
+    assert_eq!(said, "clock clock clock timeout false||");
+    assert_eq!(play.0.host.vm().runnable(), 0);
+}
+
+#[test]
 fn the_examples_of_the_chapter_do_what_they_say() {
     let chapter = include_str!("../../scripting/src/luau/lib/README.md");
     let examples: Vec<_> = chapter

@@ -59,6 +59,9 @@ pub struct RunOptions {
     /// Seed of the world's random numbers [default: the scene's]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+    /// Slow sim time down while the scripts need more time than there is
+    #[arg(long)]
+    pub dilate: bool,
     /// Sim seconds a wall second, 0.25 to 8; without a terminal a run is always as fast as it can be
     #[arg(long, value_name = "X", default_value = "1", value_parser = speed)]
     pub speed: f64,
@@ -151,6 +154,7 @@ mod tests {
                 headless: true,
                 frames: Some(90),
                 seed: Some(42),
+                dilate: false,
                 speed: 0.5,
             },
         };

@@ -21,6 +21,7 @@ pub fn exec(file: &Path, arguments: Vec<OsString>) -> ExitCode {
 fn run(file: &Path, arguments: Vec<OsString>) -> Result<(), String> {
     let text = read(file)?;
     let vm = Vm::new(VmConfig::default()).map_err(|error| error.message)?;
+    bluetick::install_real_time(&vm).map_err(|error| error.message)?;
     vm.set_loader(Folder(file.parent().map(Path::to_owned).unwrap_or_default()));
     vm.seal().map_err(|error| error.message)?;
     let name = file.file_name().unwrap_or_default().to_string_lossy();

@@ -98,6 +98,13 @@ fn tell(
         milliseconds(times.total()),
         milliseconds(times.mean()),
         milliseconds(times.max())
+    )?;
+    let load = session.snapshot(None).load;
+    writeln!(
+        timing,
+        "timing  of that the garbage collector {}, at most {} in a frame",
+        milliseconds(load.gc_total),
+        milliseconds(load.gc_max)
     )
 }
 
@@ -148,7 +155,7 @@ fn tell_summary(session: &mut impl Session, out: &mut impl Write) -> io::Result<
     writeln!(out, "  creatures      {}{kinds}", snapshot.creatures.len())?;
     let states = TaskletState::ALL.map(|state| format!("{} {}", state.name(), snapshot.tasklets.of(state)));
     writeln!(out, "  tasklets       {}  ({})", snapshot.tasklets.total(), states.join(", "))?;
-    writeln!(out, "  slices         {}", snapshot.slices)?;
+    writeln!(out, "  slices         {}  (interrupted {})", snapshot.slices, snapshot.load.interrupted)?;
     writeln!(out, "  messages       {}", snapshot.messages)?;
     writeln!(out, "  announcements  {}", totals.announcements)?;
     writeln!(out, "  reloads        {}  (refused {})", totals.reloads, totals.refused)?;

@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use bevy_ecs::prelude::*;
 use bluetick::ecs::Value;
-use bluetick::{FrameReport, Library, Scene, Script, ScriptFailure, ScriptHost, ScriptStatus};
+use bluetick::{
+    FrameReport, Library, Scene, Script, ScriptFailure, ScriptHost, ScriptStatus, SliceLimit, TimeDilation,
+};
 
 use crate::arena::{self, Announcements, Arena, Glyph, Health, Team, Transform};
 use crate::journal::{Fate, Journal, Reload, ScriptError, SourceLine};
 use crate::session::Session;
 use crate::snapshot::{
-    Bounds, Budget, Creature, EntityId, Entry, Followed, Hue, Place, Snapshot, TaskletCounts, TaskletState,
+    Bounds, Budget, Creature, EntityId, Entry, Followed, Hue, Load, Place, Snapshot, TaskletCounts,
+    TaskletState,
 };
 
 /// The deepest that a state table is shown.
@@ -32,9 +35,14 @@ pub struct Options {
     pub seed: Option<u64>,
     /// Whether files are watched.
     pub watch: bool,
-    /// How long scripts may take in a frame; without it, the host's default.
-    pub budget: Option<Duration>,
+    /// Whether how fast the machine is may show: if not, budgets are in ticks, and the same seed gives the same game.
+    pub reproducible: bool,
+    /// Whether sim time slows down under overload.
+    pub dilate: bool,
 }
+
+/// Ticks that a slice may have in a reproducible game: more than in the 5 ms that it has otherwise, on any machine.
+const SLICE: u64 = 5_000_000;
 
 /// A project that plays.
 pub struct Live {
@@ -47,6 +55,7 @@ pub struct Live {
     slices: u64,
     messages: u64,
     budget: Option<Budget>,
+    load: Load,
     sleeping: usize,
     yielding: usize,
 }
@@ -84,8 +93,11 @@ impl Live {
         arena::set_up(&mut world);
         let mut builder =
             ScriptHost::builder().library(library).watch(options.watch).seed(seed).keep_printed();
-        if let Some(budget) = options.budget {
-            builder = builder.budget(budget);
+        if options.reproducible {
+            builder = builder.budget(Duration::MAX).slice(SliceLimit::ticks(SLICE));
+        }
+        if options.dilate {
+            builder = builder.time_dilation(TimeDilation::default());
         }
         let host =
             arena::register(builder, &announcements).build(&mut world).map_err(|error| error.to_string())?;
@@ -102,6 +114,7 @@ impl Live {
             slices: 0,
             messages: 0,
             budget: None,
+            load: Load::default(),
             sleeping: 0,
             yielding: 0,
         })
@@ -145,6 +158,14 @@ impl Live {
         for failure in report.failures {
             self.journal.error(script_error(&self.world, failure));
         }
+        self.load = Load {
+            interrupted: self.host.vm().overruns(),
+            left_over: report.left_over,
+            gc: report.gc_time,
+            gc_max: self.load.gc_max.max(report.gc_time),
+            gc_total: self.load.gc_total + report.gc_time,
+            dilation: report.dilation,
+        };
         self.slices += report.slices;
         self.messages += report.messages;
         self.budget = match report.budget {
@@ -260,6 +281,7 @@ impl Session for Live {
             landmarks: Vec::new(),
             creatures: self.creatures(),
             budget: self.budget,
+            load: self.load,
             tasklets: self.tasklets(),
             slices: self.slices,
             messages: self.messages,

@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use bluetick_tools::cli::{Cli, Command, Run};
 use bluetick_tools::exec::exec;
@@ -32,8 +31,14 @@ fn run(command: Run) -> Result<(), String> {
     let Run { dir, options } = command;
     // Without a terminal nobody edits, and two runs have to print the same however busy the machine is.
     let watch = !headless;
-    let budget = headless.then_some(Duration::from_secs(3600));
-    let mut live = Live::open(Options { dir, scene: options.scene, seed: options.seed, watch, budget })?;
+    let mut live = Live::open(Options {
+        dir,
+        scene: options.scene,
+        seed: options.seed,
+        watch,
+        reproducible: headless,
+        dilate: options.dilate,
+    })?;
     let played = if headless {
         log_to_stderr();
         let frames = options.frames.unwrap_or(headless::DEFAULT_FRAMES);

@@ -6,8 +6,8 @@ use crate::{
     journal::{Fate, Journal, Reload, ScriptError, SourceLine},
     session::Session,
     snapshot::{
-        Bounds, Budget, Creature, EntityId, Entry, Followed, Hue, Landmark, Place, Snapshot, TaskletCounts,
-        TaskletState,
+        Bounds, Budget, Creature, EntityId, Entry, Followed, Hue, Landmark, Load, Place, Snapshot,
+        TaskletCounts, TaskletState,
     },
 };
 
@@ -189,6 +189,11 @@ impl Session for Sample {
                 limit: Duration::from_millis(4),
                 used: Duration::from_micros(900 + (self.frame * 37) % 3_500),
             }),
+            load: Load {
+                interrupted: self.frame / 200,
+                gc: Duration::from_micros(self.frame % 7 * 100),
+                ..Load::default()
+            },
             tasklets,
             slices: self.slices,
             messages: self.messages,

@@ -242,6 +242,30 @@ pub struct Followed {
     pub components: Vec<Entry>,
 }
 
+/// How hard a world is at work.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Load {
+    /// How often a tasklet was interrupted so far, because it did not give control away.
+    pub interrupted: u64,
+    /// Runnable tasklets that the last frame had no time for.
+    pub left_over: usize,
+    /// How long the garbage collector took in the last frame.
+    pub gc: Duration,
+    /// The longest that it took in a frame.
+    pub gc_max: Duration,
+    /// How long it took in all frames together.
+    pub gc_total: Duration,
+    /// How fast sim time passes by time dilation; 1 is as fast as it should.
+    pub dilation: f64,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        let zero = Duration::ZERO;
+        Self { interrupted: 0, left_over: 0, gc: zero, gc_max: zero, gc_total: zero, dilation: 1.0 }
+    }
+}
+
 /// A world between two frames.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
@@ -261,6 +285,8 @@ pub struct Snapshot {
     pub creatures: Vec<Creature>,
     /// The scripts' budget, where they have one in wall time.
     pub budget: Option<Budget>,
+    /// What the last frames were like for the host.
+    pub load: Load,
     /// The tasklets.
     pub tasklets: TaskletCounts,
     /// Slices (turns that a tasklet got) since the start.
@@ -283,6 +309,7 @@ impl Snapshot {
             landmarks: Vec::new(),
             creatures: Vec::new(),
             budget: None,
+            load: Load::default(),
             tasklets: TaskletCounts::default(),
             slices: 0,
             messages: 0,

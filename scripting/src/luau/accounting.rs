@@ -13,6 +13,9 @@ use std::time::Duration;
 /// How deep timers of one tasklet may be nested, and how many names there may be below each other.
 const MOST_TIMERS: usize = 10_000;
 
+/// Slow slices that are kept for [`Vm::take_slow_slices`].
+const KEPT_SLOW: usize = 100;
+
 /// The longest slice of a round.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LongestSlice {
@@ -24,6 +27,21 @@ pub struct LongestSlice {
     pub owner: OwnerId,
     /// How long it took.
     pub time: Duration,
+}
+
+/// A slice that was [warned of](Vm::set_slice_warning).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlowSlice {
+    /// Whose it was.
+    pub tasklet: TaskletId,
+    /// Its name, or a number.
+    pub name: String,
+    /// Whom it belongs to.
+    pub owner: OwnerId,
+    /// How long it took.
+    pub time: Duration,
+    /// The timers that the tasklet was in at its end, outermost first.
+    pub timers: Vec<String>,
 }
 
 /// A named timer, summed over all tasklets.
@@ -63,8 +81,12 @@ pub(super) struct Accounting {
     since: Cell<Duration>,
     began: Cell<Duration>,
     longest: RefCell<Option<LongestSlice>>,
-    /// Slices that are longer, and longer than those before them, are warned of.
-    warning: Cell<Duration>,
+    /// Slices that are longer are warned of; if there is a limit.
+    warning: Cell<Option<Duration>>,
+    /// The longest slice so far that was warned of, by what its memory counts among (a script, for a host) and
+    /// the timer that it ended in.
+    worst: RefCell<HashMap<(u8, Option<usize>), Duration>>,
+    slow: RefCell<Vec<SlowSlice>>,
     nodes: RefCell<Vec<Node>>,
     open: RefCell<HashMap<TaskletId, Vec<Open>>>,
 }
@@ -126,13 +148,12 @@ impl Machine {
         let took = now.saturating_sub(self.accounting.began.get());
         self.accounting.settle(id, now);
         let scheduler = self.scheduler();
+        let node = self.accounting.open.borrow().get(&id).and_then(|open| open.last()).map(|open| open.node);
         let owner = match scheduler.tasklets.get_mut(id) {
             Some(tasklet) if tasklet.alive() => {
                 tasklet.details_mut().run_time += took;
-                if let Some(open) = self.accounting.open.borrow().get(&id).and_then(|open| open.last())
-                    && let Some(node) = self.accounting.nodes.borrow_mut().get_mut(open.node)
-                {
-                    node.timing.switches += 1;
+                if let Some(node) = node {
+                    self.accounting.nodes.borrow_mut()[node].timing.switches += 1;
                 }
                 tasklet.owner
             }
@@ -145,14 +166,37 @@ impl Machine {
         if longest.as_ref().is_none_or(|longest| took > longest.time) {
             *longest = Some(LongestSlice { tasklet: id, name: scheduler.name_of(id), owner, time: took });
         }
-        if took > self.accounting.warning.get() {
-            self.accounting.warning.set(took);
-            tracing::warn!("a slice of {} took {} ms", scheduler.name_of(id), took.as_secs_f64() * 1e3);
+        drop(longest);
+        if self.accounting.warning.get().is_some_and(|limit| took > limit) {
+            self.warn_of_slice(id, owner, took, node);
+        }
+    }
+
+    /// A slice was slower than it may be: told once for each new maximum of its script and timer
+    /// (`semantics.md` 5.23).
+    #[cold]
+    fn warn_of_slice(&self, id: TaskletId, owner: OwnerId, time: Duration, node: Option<usize>) {
+        let scheduler = self.scheduler();
+        let category = scheduler.tasklets.get(id).map_or(0, |tasklet| tasklet.category);
+        let mut worst = self.accounting.worst.borrow_mut();
+        let worst = worst.entry((category, node)).or_default();
+        if time <= *worst {
+            return;
+        }
+        *worst = time;
+        let timers =
+            node.map_or_else(Vec::new, |node| Accounting::path(&self.accounting.nodes.borrow(), node));
+        let name = scheduler.name_of(id);
+        let place = if timers.is_empty() { String::new() } else { format!(" in {}", timers.join(" / ")) };
+        tracing::warn!("a slice of {name}{place} took {} ms", time.as_secs_f64() * 1e3);
+        let mut slow = self.accounting.slow.borrow_mut();
+        if slow.len() < KEPT_SLOW {
+            slow.push(SlowSlice { tasklet: id, name, owner, time, timers });
         }
     }
 
     /// How long a tasklet has run so far, the slice under way included (`semantics.md` 5.21).
-    pub(super) fn run_time(&self, id: TaskletId) -> Duration {
+    pub(crate) fn run_time(&self, id: TaskletId) -> Duration {
         let Some(tasklet) = self.scheduler().tasklets.get(id) else { return Duration::ZERO };
         let before = tasklet.details.as_ref().map_or(Duration::ZERO, |details| details.run_time);
         if self.accounting.is_on() && self.running.get() == id && !self.body.get().is_null() {
@@ -199,16 +243,25 @@ impl Vm {
     /// is the default. It costs two looks at the clock for each slice.
     pub fn set_accounting(&self, source: Option<Rc<dyn Fn() -> Duration>>) {
         let accounting = &self.machine().accounting;
-        accounting.warning.set(Duration::MAX);
+        accounting.warning.set(None);
+        accounting.worst.borrow_mut().clear();
         accounting.open.borrow_mut().clear();
         *accounting.source.borrow_mut() = source;
         self.machine().busy.set(true);
     }
 
-    /// Logs a warning of each slice that is longer than this, and longer than those warned of before
-    /// (`semantics.md` 5.23), while time is [measured](Self::set_accounting).
-    pub fn set_slice_warning(&self, longer_than: Duration) {
-        self.machine().accounting.warning.set(longer_than);
+    /// Warns of slices that are longer than this, while time is [measured](Self::set_accounting): once for each
+    /// new maximum of a [category](Self::set_memory_category) and timer (`semantics.md` 5.23). They are logged, and
+    /// are in [`take_slow_slices`](Self::take_slow_slices). `None` warns of none.
+    pub fn set_slice_warning(&self, longer_than: Option<Duration>) {
+        let accounting = &self.machine().accounting;
+        accounting.warning.set(longer_than);
+        accounting.worst.borrow_mut().clear();
+    }
+
+    /// The slices since the last call that were [warned of](Self::set_slice_warning), the first 100 of them.
+    pub fn take_slow_slices(&self) -> Vec<SlowSlice> {
+        self.machine().accounting.slow.take()
     }
 
     /// How long a tasklet has run so far, if time is [measured](Self::set_accounting) (`semantics.md` 5.21).

@@ -18,8 +18,9 @@ use std::sync::OnceLock;
 const PREFIX: &CStr = c"=[uthread] ";
 
 /// Its files, in the order in which they need each other.
-const FILES: [(&str, &str); 14] = [
+const FILES: [(&str, &str); 15] = [
     ("timer", include_str!("lib/timer.luau")),
+    ("held", include_str!("lib/held.luau")),
     ("waiters", include_str!("lib/waiters.luau")),
     ("timeout", include_str!("lib/timeout.luau")),
     ("task", include_str!("lib/task.luau")),
@@ -94,6 +95,7 @@ unsafe fn push_native(L: *mut lua_State) {
             (c"token", token),
             (c"watch", watch),
             (c"detach", detach),
+            (c"empty", empty),
             (c"on_end", on_end),
             (c"owner", owner),
             (c"check_block", check_block),
@@ -333,6 +335,21 @@ unsafe extern "C-unwind" fn watch(L: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn detach(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the library.
     unsafe { set_flag(L, |flags| flags.detached = true) }
+}
+
+/// `empty(t)`: the tasklet stores nothing from then on.
+unsafe extern "C-unwind" fn empty(L: *mut lua_State) -> c_int {
+    // SAFETY: called with a tasklet, which is alive; nobody else has the anchor.
+    unsafe {
+        let machine = Machine::of(L);
+        if let Some(id) = machine.tasklet_at(L, 1)
+            && let Some(storage) =
+                machine.scheduler().tasklets[id].details.as_mut().and_then(|d| d.storage.take())
+        {
+            machine.anchors().release(storage);
+        }
+        0
+    }
 }
 
 unsafe fn set_flag(L: *mut lua_State, set: fn(&mut Flags)) -> c_int {

@@ -19,8 +19,9 @@ mod timer;
 pub mod value;
 mod vm;
 mod wait;
+mod work_clock;
 
-pub use accounting::{LongestSlice, Timing};
+pub use accounting::{LongestSlice, SlowSlice, Timing};
 pub(crate) use anchor::Anchor;
 pub use call::{Call, Kept, Reply, Wait, host_call};
 pub use listener::Listening;

@@ -58,7 +58,8 @@ impl Machine {
                 return;
             }
             let next = scheduler.current;
-            if scheduler.member(next).flags.frozen && scheduler.hold(next) {
+            let flags = scheduler.member(next).flags;
+            if (flags.frozen | flags.background) && self.holds(next) {
                 continue;
             }
             if busy {
@@ -100,6 +101,17 @@ impl Machine {
                 return;
             }
         }
+    }
+
+    /// The turn of a frozen or a background tasklet has come; false if it runs now.
+    #[cold]
+    fn holds(&self, id: TaskletId) -> bool {
+        let scheduler = self.scheduler();
+        if scheduler.member(id).flags.frozen {
+            return scheduler.hold(id);
+        }
+        // Where nobody runs the low queue, everybody is in the foreground.
+        self.host_takes_errors.get() && scheduler.wait_for_time(id)
     }
 
     /// Runs the head of the queue until it switches or ends; whether it was main, and has ended.

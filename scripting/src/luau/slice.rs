@@ -1,6 +1,6 @@
 //! Slices that are too long: how long one may be, and what becomes of a tasklet that goes on.
 //!
-//! A slice has a number of its own. Its length is counted in ticks by the VM's interrupt, or in real time
+//! A slice has a number of its own. Its length is counted in ticks by the VM's interrupt, or in time
 //! by the [timer's](super::timer) thread, which sets the interrupt only when a slice is over: one in time
 //! costs a store. What runs too long is put at the end of the queue and goes on in the next round; where
 //! it can't be suspended it is tried again, and after the hard limit it gets an error instead.
@@ -9,6 +9,7 @@ use super::ffi::*;
 use super::machine::Machine;
 use super::timer::{Sighting, Timer};
 use super::value::push_error;
+use super::vm::Vm;
 use crate::budget::Budget;
 use crate::scheduler::{Error, ErrorKind, OwnerId, Slot, TaskletId};
 use std::cell::{Cell, RefCell};
@@ -53,7 +54,8 @@ impl Default for SliceLimit {
 }
 
 impl SliceLimit {
-    /// Slices of so much real time.
+    /// Slices of so much time that the thread has a processor; of so much real time where the system does not tell that
+    /// (anywhere but on Linux).
     pub fn time(length: Duration) -> Self {
         Self { length: length.into(), ..Self::default() }
     }
@@ -186,6 +188,16 @@ impl SliceWatch {
         self.ticks.get()
     }
 
+    /// The part of its ticks that the slice under way has used.
+    fn part_used(&self) -> Option<f64> {
+        let Budget::Ticks(length) = self.limit.length else { return None };
+        if self.counted.get() != self.timer.slice() {
+            return Some(0.0);
+        }
+        let left = self.check_at.get().saturating_sub(self.ticks.get());
+        Some(1.0 - left as f64 / length.max(1) as f64)
+    }
+
     pub fn count(&self) -> u64 {
         self.count.get()
     }
@@ -239,6 +251,26 @@ impl SliceWatch {
         if overruns.len() < KEPT_OVERRUNS {
             overruns.push(overrun);
         }
+    }
+}
+
+impl Vm {
+    /// How long slices may be, and what becomes of tasklets that go on.
+    pub fn slice_limit(&self) -> SliceLimit {
+        self.machine().watch.limit
+    }
+
+    /// A number that changes about four times in what a slice may take, while tasklets run and if slices are limited in
+    /// real time: whoever counts time sees for the price of a load that some has passed.
+    #[inline]
+    pub fn looks(&self) -> u64 {
+        self.machine().watch.timer.looks()
+    }
+
+    /// The part of its slice that the running tasklet has used, from 0 to 1; `None` if slices are not limited
+    /// in ticks.
+    pub fn slice_used(&self) -> Option<f64> {
+        self.machine().watch.part_used()
     }
 }
 

@@ -2,11 +2,12 @@
 
 use super::ffi::*;
 use super::slice::Verdict;
+use super::work_clock::WorkClock;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::Thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Looks in a slice's length. More find overruns sooner, and cost more.
 const LOOKS: u32 = 4;
@@ -27,6 +28,8 @@ unsafe impl Send for Interrupt {}
 struct Shared {
     /// The number of the slice under way, or of the last one.
     slice: AtomicU64,
+    /// How often the thread has looked while a round was under way.
+    looks: AtomicU64,
     /// A round is under way.
     running: AtomicBool,
     /// The last slice that was found to be used up.
@@ -86,6 +89,7 @@ impl Timer {
     pub fn idle() -> Self {
         let shared = Shared {
             slice: AtomicU64::new(0),
+            looks: AtomicU64::new(0),
             running: AtomicBool::new(false),
             over: AtomicU64::new(u64::MAX),
             overdue: AtomicU64::new(u64::MAX),
@@ -127,10 +131,10 @@ impl Timer {
             return;
         }
         if self.thread.borrow().is_none() {
-            let shared = self.shared.clone();
+            let (shared, clock) = (self.shared.clone(), WorkClock::of_this_thread());
             let watch = std::thread::Builder::new()
                 .name("bluetick timer".into())
-                .spawn(move || shared.watch(length, hard));
+                .spawn(move || shared.watch(clock, length, hard));
             match watch {
                 Ok(handle) => *self.thread.borrow_mut() = Some(handle.thread().clone()),
                 Err(error) => tracing::warn!("slices can't be timed, there is no thread: {error}"),
@@ -162,6 +166,12 @@ impl Timer {
         }
     }
 
+    /// How often the thread has looked so far.
+    #[inline]
+    pub fn looks(&self) -> u64 {
+        self.shared.looks.load(Ordering::Relaxed)
+    }
+
     /// The number of the slice under way.
     pub fn slice(&self) -> u64 {
         self.shared.slice.load(Ordering::Relaxed)
@@ -190,17 +200,20 @@ impl Timer {
 
 impl Shared {
     /// Until the VM is gone, looks whether the same slice is under way as at the last looks.
-    fn watch(&self, length: Duration, hard: Duration) {
+    fn watch(&self, clock: WorkClock, length: Duration, hard: Duration) {
         let period = (length / LOOKS).max(SHORTEST_PERIOD);
-        let (mut seen, mut since, mut idle) = (0, Instant::now(), 0);
+        let (mut seen, mut since, mut idle) = (0, Duration::ZERO, 0);
         loop {
             if self.running.load(Ordering::SeqCst) {
                 idle = 0;
+                self.looks.fetch_add(1, Ordering::Relaxed);
                 let slice = self.slice.load(Ordering::Relaxed);
+                let now = clock.now();
+                let took = now.saturating_sub(since);
                 if slice != seen {
-                    (seen, since) = (slice, Instant::now());
-                } else if since.elapsed() >= length {
-                    if since.elapsed() >= hard {
+                    (seen, since) = (slice, now);
+                } else if took >= length {
+                    if took >= hard {
                         self.overdue.store(slice, Ordering::Relaxed);
                     }
                     self.over.store(slice, Ordering::Relaxed);

@@ -191,6 +191,39 @@ impl Vm {
         self.run(go_on);
     }
 
+    /// Runs background tasklets (`tasklet.background = true` in a script), which [`run_ready`](Self::run_ready)
+    /// passes over: each a slice in turn, with everybody who becomes runnable by that, until none is left or
+    /// `go_on` says no. Belongs to the round that `run_ready` has begun.
+    ///
+    /// ```
+    /// use bluetick_scripting::{OwnerId, Vm, VmConfig};
+    ///
+    /// let vm = Vm::new(VmConfig::default())?;
+    /// let body = vm.load("work.luau", "scheduler.getcurrent().background = true
+    ///     for _ = 1, 10 do scheduler.schedule() end")?;
+    /// vm.spawn(&body, (), OwnerId::default())?;
+    /// vm.run_ready(|| true);
+    /// assert_eq!((vm.runnable(), vm.background()), (0, 1));
+    /// vm.run_background(|| true);
+    /// assert_eq!(vm.background(), 0);
+    /// # Ok::<(), bluetick_scripting::Error>(())
+    /// ```
+    pub fn run_background(&self, mut go_on: impl FnMut() -> bool) {
+        if self.machine.is_looping() {
+            return;
+        }
+        while go_on() && self.machine.scheduler().give_time() {
+            // It has been asked for this slice already.
+            let mut asked = true;
+            self.run(|| std::mem::take(&mut asked) || go_on());
+        }
+    }
+
+    /// How many background tasklets are runnable, and wait for time.
+    pub fn background(&self) -> usize {
+        self.machine.scheduler().low.len()
+    }
+
     /// As [`run_ready`](Self::run_ready), within the round.
     fn run(&self, go_on: impl FnMut() -> bool) {
         if self.machine.is_looping() {
@@ -327,7 +360,7 @@ impl Vm {
                 Place::Channel(..) | Place::Select => stats.waiting += 1,
                 Place::Parked => stats.parked += 1,
                 Place::Floating if tasklet.paused() => stats.paused += 1,
-                Place::Queue | Place::Floating => {}
+                Place::Queue | Place::Low | Place::Floating => {}
             }
         }
         stats

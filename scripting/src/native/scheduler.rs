@@ -55,12 +55,24 @@ impl Scheduler {
         Ok(tasklet)
     }
 
-    /// A tasklet without a function.
+    /// A tasklet without a function. It stores a copy of what its creator [stores](Tasklet::storage).
     pub fn unbound_tasklet(&self) -> Tasklet {
         let scheduler = self.machine.scheduler();
         let owner = scheduler.tasklets.get(self.machine.running.get()).map(|t| t.owner).unwrap_or_default();
         let id = scheduler.create(owner);
-        Tasklet::of(self.machine.clone(), id)
+        let tasklet = Tasklet::of(self.machine.clone(), id);
+        if self.machine.stores()
+            && let Ok(vm) = self.vm()
+        {
+            let copied = self.machine.on_main_stack(|| {
+                // SAFETY: below a protected call.
+                vm.with_state(|L| unsafe { self.machine.inherit_storage(L, id) })
+            });
+            if let Err(error) = copied {
+                tracing::warn!("a new tasklet stores nothing, as there is no memory for a copy: {error}");
+            }
+        }
+        tasklet
     }
 
     /// A runnable tasklet that will call `f`, last in the run queue.

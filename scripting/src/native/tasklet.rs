@@ -110,7 +110,7 @@ impl Tasklet {
             Some(ErrorKind::Current)
         } else if tasklet.blocked() {
             Some(ErrorKind::Blocked)
-        } else if tasklet.place == Place::Queue
+        } else if matches!(tasklet.place, Place::Queue | Place::Low)
             || tasklet.flags.running
             || self.id == scheduler.main
             || tasklet.life == Life::Started && tasklet.has_native_frames()
@@ -332,6 +332,17 @@ impl Tasklet {
         self.machine.scheduler().tasklets[self.id].flags.block_trap = trap;
     }
 
+    /// It runs only in the time that others leave.
+    pub fn background(&self) -> bool {
+        self.get().flags.background
+    }
+
+    /// Has it run only in the time that others leave, or with everybody else again. Where nobody runs tasklets by
+    /// the frame it makes no difference; see [`Vm::run_background`](crate::Vm::run_background).
+    pub fn set_background(&self, background: bool) {
+        self.machine.scheduler().set_background(self.id, background);
+    }
+
     /// Keeps it from being switched away from against its will; the previous setting.
     pub fn set_atomic(&self, atomic: bool) -> bool {
         std::mem::replace(&mut self.machine.scheduler().tasklets[self.id].flags.atomic, atomic)
@@ -340,6 +351,29 @@ impl Tasklet {
     /// Has it interrupted in spite of native frames; the previous setting.
     pub fn set_ignore_nesting(&self, ignore: bool) -> bool {
         std::mem::replace(&mut self.machine.scheduler().tasklets[self.id].flags.ignore_nesting, ignore)
+    }
+
+    /// What it stores for its own use: a table, of which the tasklets that it makes get a copy when it makes them
+    /// (`semantics.md` 5.20). In a script this is `t.storage`.
+    ///
+    /// # Errors
+    /// Of kind `memory`; of kind `dead` when the VM is gone.
+    pub fn storage(&self) -> Result<mlua::Table, Error> {
+        let vm = self.machine.vm().ok_or_else(Machine::gone)?;
+        // SAFETY: protected by mlua.
+        let pushed =
+            || unsafe { vm.lua().exec_raw::<mlua::Table>((), |L| self.machine.push_storage(L, self.id)) };
+        Ok(self.machine.on_main_stack(pushed)?)
+    }
+
+    /// How long it has run so far, if time is [measured](crate::Vm::set_accounting) (`semantics.md` 5.21).
+    pub fn run_time(&self) -> std::time::Duration {
+        self.machine.run_time(self.id)
+    }
+
+    /// Where a script has made it, if time was [measured](crate::Vm::set_accounting) then.
+    pub fn parent_callsite(&self) -> Option<String> {
+        self.get().details.as_ref().and_then(|details| details.callsite.as_deref().map(str::to_owned))
     }
 
     /// Its name, for messages.

@@ -9,8 +9,10 @@
 //! | `select.rs` | waiting on several channels at once |
 //! | `limits.rs` | `run` and its limits |
 //! | `freeze.rs` | tasklets that don't run for now |
+//! | `background.rs` | tasklets that run in the time that others leave |
 //! | `error.rs`, `refusal.rs` | what the scheduler raises, and what it says to people |
 
+mod background;
 mod channel;
 mod error;
 mod freeze;
@@ -22,7 +24,7 @@ mod switch;
 mod tasklet;
 
 use slotmap::SlotMap;
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
 pub(crate) use channel::{Channel, Direction};
 pub use channel::{ChannelId, Overflow};
@@ -59,6 +61,8 @@ pub(crate) struct Scheduler {
     pub interrupted: Option<TaskletId>,
     /// Those whose slice was used up in this round: their turn comes in the next one.
     pub put_off: Vec<TaskletId>,
+    /// The low queue: background tasklets whose turn comes when there is time left.
+    pub low: VecDeque<TaskletId>,
     /// A scheduler callback is running: it may not switch.
     pub in_callback: bool,
     /// The living tasklets of each owner, in the order in which they came to life.
@@ -87,6 +91,7 @@ impl Scheduler {
             ticks_left: 0,
             interrupted: None,
             put_off: Vec::new(),
+            low: VecDeque::new(),
             in_callback: false,
             owners: SlotMap::with_key(),
             frozen: HashSet::new(),

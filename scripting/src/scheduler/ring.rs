@@ -87,6 +87,7 @@ impl Scheduler {
             Place::Queue => self.unqueue(id),
             Place::Channel(channel, direction) => self.dequeue(channel, direction, id),
             Place::Select => self.leave_all(id),
+            Place::Low => self.leave_low(id),
             Place::Parked => {
                 self.tasklets[id].place = Place::Floating;
                 self.parked -= 1;

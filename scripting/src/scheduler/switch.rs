@@ -202,8 +202,8 @@ impl Scheduler {
         if tasklet.blocked() {
             return Err(ErrorKind::Blocked);
         }
-        if tasklet.place == Place::Queue {
-            self.unqueue(id);
+        if matches!(tasklet.place, Place::Queue | Place::Low) {
+            self.unlink(id);
         }
         Ok(())
     }

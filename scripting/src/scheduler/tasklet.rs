@@ -33,6 +33,8 @@ pub(crate) enum Place {
     Floating,
     /// In the run queue; the running tasklet is its head.
     Queue,
+    /// In the low queue: runnable, but only when there is time left.
+    Low,
     /// In the queue of a channel.
     Channel(ChannelId, Direction),
     /// Waiting in the queues of several channels, for whichever is served first.
@@ -82,6 +84,10 @@ pub(crate) struct Flags {
     pub frozen: bool,
     /// Its turn came while it was frozen.
     pub held: bool,
+    /// It runs only in the time that others leave.
+    pub background: bool,
+    /// Its turn in the background has come.
+    pub has_time: bool,
 }
 
 /// The handle by which scripts know a tasklet that is alive: a userdata, which does not move.

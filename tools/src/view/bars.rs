@@ -29,6 +29,9 @@ pub(super) fn header(buffer: &mut Buffer, area: Rect, app: &App, theme: Theme) {
         (false, false) => Span::styled(format!("▶ {}x", app.speed()), theme.good().patch(theme.strong())),
         (false, true) => Span::styled(format!("▶ {}x, too slow", app.speed()), theme.warning()),
     };
+    // Slower than the player has asked for, because there is too much to do.
+    let dilation = (snapshot.load.dilation < 0.9995)
+        .then(|| Span::styled(format!("time {:.2}x", snapshot.load.dilation), theme.warning()));
     let errors = match app.journal().open_errors() {
         0 => None,
         1 => Some("1 error".to_string()),
@@ -37,6 +40,7 @@ pub(super) fn header(buffer: &mut Buffer, area: Rect, app: &App, theme: Theme) {
     // The most important first: what doesn't fit is left out from the end.
     let parts = [
         Some(state),
+        dilation,
         errors.map(|text| Span::styled(text, theme.bad())),
         Some(Span::styled(format!("{:.1} s", snapshot.sim_time), theme.text())),
         Some(Span::styled(format!("frame {}", snapshot.frame), theme.text())),

@@ -11,7 +11,8 @@ use super::{Theme, meter::meter, text::short};
 use crate::{app::App, frame_times::milliseconds, snapshot::Budget};
 
 pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App, theme: Theme) {
-    let inside = super::frame(buffer, area, " frame time, ms ", theme);
+    let gc = app.snapshot().load.gc.as_secs_f64() * 1e3;
+    let inside = super::frame(buffer, area, format!(" frame time, ms (gc {}) ", short(gc)), theme);
     let rows = [Constraint::Length(1), Constraint::Fill(1), Constraint::Length(1), Constraint::Length(1)];
     let [times, curve, budget, rates] = inside.layout(&Layout::vertical(rows));
     draw_times(buffer, times, app, theme);
@@ -72,11 +73,18 @@ fn draw_rates(buffer: &mut Buffer, area: Rect, app: &App, theme: Theme) {
     let rates = app.rates();
     let (slices, messages) =
         if area.width < 36 { ("slices  ", "msg/s") } else { ("slices/frame  ", "messages/s") };
-    Line::from(vec![
+    let mut line = Line::default();
+    let interrupted = app.snapshot().load.interrupted;
+    if interrupted > 0 {
+        let word = if area.width < 48 { "cut" } else { "interrupted" };
+        let number = if interrupted < 10_000 { interrupted.to_string() } else { short(interrupted as f64) };
+        line.push_span(Span::styled(format!("{number} {word}  "), theme.warning()));
+    }
+    line.extend([
         Span::styled(format!("{} ", short(rates.slices_per_frame)), theme.strong()),
         Span::styled(slices, theme.faint()),
         Span::styled(format!("{} ", short(rates.messages_per_second)), theme.strong()),
         Span::styled(messages, theme.faint()),
-    ])
-    .render(area, buffer);
+    ]);
+    line.render(area, buffer);
 }

@@ -86,6 +86,28 @@ fn every_size_shows_what_matters() {
 }
 
 #[test]
+fn overload_shows_as_interrupted_slices_dilated_time_and_what_the_collector_takes() {
+    for (width, height) in SIZES {
+        let mut sample = Sample::new(42);
+        let mut app = App::new(1.0);
+        sample.tick(TICK);
+        let mut snapshot = sample.snapshot(None);
+        snapshot.load.gc = std::time::Duration::from_micros(1_234);
+        app.observe(snapshot.clone(), sample.journal());
+        let calm = picture(&app, width, height);
+        assert_shows(&calm, &["frame time, ms (gc 1.2)"]);
+        assert!(
+            !calm.contains("cut") && !calm.contains("interrupted") && !calm.contains("time 0."),
+            "{calm}"
+        );
+        (snapshot.load.interrupted, snapshot.load.dilation) = (17, 0.8254);
+        app.observe(snapshot, sample.journal());
+        let word = if width == 160 { "17 interrupted" } else { "17 cut" };
+        assert_shows(&picture(&app, width, height), &["time 0.83x", word]);
+    }
+}
+
+#[test]
 fn the_curve_is_drawn_in_blocks() {
     let picture = picture(&app(130, &[]), 100, 30);
     assert!("▁▂▃▄▅▆▇█".chars().filter(|&block| picture.contains(block)).count() >= 6, "{picture}");
@@ -267,6 +289,9 @@ prop_compose! {
         snapshot.sim_time = figures.3;
         snapshot.tasklets.sleeping = figures.4;
         snapshot.tasklets.failed = figures.4;
+        snapshot.load.interrupted = figures.1;
+        snapshot.load.dilation = figures.3;
+        snapshot.load.gc = std::time::Duration::from_micros(figures.2);
         snapshot.budget = budget.map(|(limit, used)| crate::snapshot::Budget {
             limit: std::time::Duration::from_nanos(limit),
             used: std::time::Duration::from_micros(used),

@@ -11,7 +11,7 @@ use crate::scheduler::{Deferred, Error, ErrorKind, Handle, Life, Place, Slot, Ta
 use std::ffi::{CStr, c_int, c_void};
 
 /// Fields of a handle that are not methods, in the order of their atoms.
-const FIELDS: [&str; 20] = [
+const FIELDS: [&str; 21] = [
     "alive",
     "paused",
     "blocked",
@@ -28,6 +28,7 @@ const FIELDS: [&str; 20] = [
     "run_time",
     "parent_callsite",
     "block_trap",
+    "background",
     "storage",
     "tempval",
     "name",
@@ -233,41 +234,56 @@ pub(super) unsafe extern "C-unwind" fn new(L: *mut lua_State) -> c_int {
         if lua_type(L, 1) == LUA_TFUNCTION {
             give_function(L, machine, id, 1);
         }
-        inherit(L, machine, id);
-        1
-    }
-}
-
-/// Gives a new tasklet a copy of what its creator stores (`semantics.md` 5.20). `[-0, +0]`
-unsafe fn inherit(L: *mut lua_State, machine: &Machine, id: TaskletId) {
-    // SAFETY: called from a C function; storage is a table.
-    unsafe {
-        let creator = machine.scheduler().tasklets.get(machine.running.get());
-        if let Some(storage) = creator.and_then(|creator| creator.details.as_ref()?.storage) {
-            machine.anchors().push(storage, L);
-            lua_clonetable(L, -1);
-            let copy = machine.anchors().keep(L, -1);
-            machine.scheduler().tasklets[id].details_mut().storage = Some(copy);
-            lua_settop(L, -3);
-        }
+        machine.inherit_storage(L, id);
         if machine.accounting.is_on() {
             let place = super::super::run::place(L, 1);
             let place = place.trim_end_matches([':', ' ']);
             machine.scheduler().tasklets[id].details_mut().callsite = Some(place.into());
         }
+        1
     }
 }
 
-/// Pushes the table in which a tasklet stores what is its own. `[-0, +1]`
-unsafe fn push_storage(L: *mut lua_State, machine: &Machine, id: TaskletId) {
-    // SAFETY: called from a C function.
-    unsafe {
-        match machine.scheduler().tasklets[id].details.as_ref().and_then(|details| details.storage) {
-            Some(storage) => machine.anchors().push(storage, L),
-            None => {
-                lua_createtable(L, 0, 0);
-                let storage = machine.anchors().keep(L, -1);
-                machine.scheduler().tasklets[id].details_mut().storage = Some(storage);
+impl Machine {
+    /// The running tasklet stores something.
+    pub(crate) fn stores(&self) -> bool {
+        let running = self.scheduler().tasklets.get(self.running.get());
+        running
+            .is_some_and(|running| running.details.as_ref().is_some_and(|details| details.storage.is_some()))
+    }
+
+    /// Gives a new tasklet a copy of what its creator, the running one, stores (`semantics.md` 5.20). `[-0, +0]`
+    ///
+    /// # Safety
+    /// `L` is a live state with room for two values, below a protected call.
+    pub(crate) unsafe fn inherit_storage(&self, L: *mut lua_State, id: TaskletId) {
+        // SAFETY: storage is a table.
+        unsafe {
+            let creator = self.scheduler().tasklets.get(self.running.get());
+            if let Some(storage) = creator.and_then(|creator| creator.details.as_ref()?.storage) {
+                self.anchors().push(storage, L);
+                lua_clonetable(L, -1);
+                let copy = self.anchors().keep(L, -1);
+                self.scheduler().tasklets[id].details_mut().storage = Some(copy);
+                lua_settop(L, -3);
+            }
+        }
+    }
+
+    /// Pushes the table in which a tasklet stores what is its own. `[-0, +1]`
+    ///
+    /// # Safety
+    /// As [`inherit_storage`](Self::inherit_storage); the tasklet exists.
+    pub(crate) unsafe fn push_storage(&self, L: *mut lua_State, id: TaskletId) {
+        // SAFETY: the caller's.
+        unsafe {
+            match self.scheduler().tasklets[id].details.as_ref().and_then(|details| details.storage) {
+                Some(storage) => self.anchors().push(storage, L),
+                None => {
+                    lua_createtable(L, 0, 0);
+                    let storage = self.anchors().keep(L, -1);
+                    self.scheduler().tasklets[id].details_mut().storage = Some(storage);
+                }
             }
         }
     }
@@ -411,7 +427,8 @@ unsafe extern "C-unwind" fn bind(L: *mut lua_State) -> c_int {
             refuse(L, ErrorKind::Blocked, "bind", id);
         }
         // A tasklet inside `run` is needed there, and main can't be without its frame.
-        if tasklet.place == Place::Queue || tasklet.flags.running || id == machine.scheduler().main {
+        let queued = matches!(tasklet.place, Place::Queue | Place::Low);
+        if queued || tasklet.flags.running || id == machine.scheduler().main {
             refuse(L, ErrorKind::Alive, "bind", id);
         }
         let keeps_function = lua_type(L, 2) == LUA_TNIL && lua_type(L, 3) == LUA_TTABLE;
@@ -458,10 +475,12 @@ impl Machine {
     unsafe fn unbind(&self, L: *mut lua_State, id: TaskletId) {
         // SAFETY: the tasklet is suspended, so its body may be reset; deferred functions can't block.
         unsafe {
+            luaL_checkstack(L, 6, std::ptr::null());
+            // The handle is the one that others know as long as it is alive.
+            self.push_tasklet(L, id);
             let details = self.scheduler().tasklets[id].details.as_mut();
             let mut deferred = details.map_or_else(Vec::new, |details| std::mem::take(&mut details.deferred));
             let observed = self.scheduler().tasklets[id].flags.observed;
-            luaL_checkstack(L, 5, std::ptr::null());
             lua_pushcfunctiond(L, call_without_suspending, c"bind".as_ptr());
             match self.scheduler().tasklets[id].details.as_ref().and_then(|details| details.defers) {
                 Some(table) => self.anchors().push(table, L),
@@ -488,12 +507,13 @@ impl Machine {
             lua_settop(L, -3);
             if observed && let Some(on_end) = self.on_end.get() {
                 self.anchors().push(on_end, L);
-                lua_pushvalue(L, 1);
+                lua_pushvalue(L, -2);
                 push_str(L, "killed");
                 if lua_pcall(L, 2, 0, 0) != LUA_OK {
                     lua_settop(L, -2);
                 }
             }
+            lua_settop(L, -2);
         }
     }
 }
@@ -676,6 +696,7 @@ unsafe extern "C-unwind" fn index(L: *mut lua_State) -> c_int {
             Some("atomic") => flags.atomic,
             Some("ignore_nesting") => flags.ignore_nesting,
             Some("block_trap") => flags.block_trap,
+            Some("background") => flags.background,
             Some("is_current") => id == machine.running.get(),
             Some("is_main") => id == machine.scheduler().main,
             Some("thread_id") => {
@@ -696,7 +717,7 @@ unsafe extern "C-unwind" fn index(L: *mut lua_State) -> c_int {
                 return 1;
             }
             Some("storage") => {
-                push_storage(L, machine, id);
+                machine.push_storage(L, id);
                 return 1;
             }
             Some("parent_callsite") => {
@@ -759,6 +780,10 @@ unsafe extern "C-unwind" fn newindex(L: *mut lua_State) -> c_int {
         match usize::try_from(atom).ok().and_then(|atom| FIELDS.get(atom)).copied() {
             Some("block_trap") => {
                 machine.scheduler().tasklets[id].flags.block_trap = check_bool(L, 3, "block_trap");
+            }
+            Some("background") => {
+                let background = check_bool(L, 3, "background");
+                machine.scheduler().set_background(id, background);
             }
             Some("tempval") => {
                 machine.write_tempval(id, L, 3);

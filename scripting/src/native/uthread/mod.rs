@@ -116,7 +116,8 @@ impl Uthread {
         Ok(Task { tasklet, handle, uthread: self.clone(), result })
     }
 
-    /// As [`new`](Self::new), for work that has nothing to do with whoever starts it.
+    /// As [`new`](Self::new), for work that has nothing to do with whoever starts it: the tasklet gets no copy of
+    /// what its creator [stores](Tasklet::storage).
     ///
     /// # Errors
     /// As `new`.
@@ -124,7 +125,12 @@ impl Uthread {
         &self,
         f: impl FnOnce() -> Result<R, Error> + 'static,
     ) -> Result<Task<R>, Error> {
-        self.new(f)
+        let task = self.new(f)?;
+        if self.scheduler.machine.stores() {
+            let table = task.tasklet.storage()?;
+            self.scheduler.machine.on_main_stack(|| table.clear())?;
+        }
+        Ok(task)
     }
 
     /// Has a helper do a job. Its error is reported.
