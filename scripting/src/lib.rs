@@ -286,6 +286,10 @@
 //! guard page below that faults on overflow. [`VmConfig::stack_limit`] says how many there may be.
 #![allow(non_snake_case)] // `L` is what every text on the VM calls its state
 
+// The unit tests use parts of those in `tests/`, which see the crate from outside.
+#[cfg(test)]
+extern crate self as bluetick_scripting;
+
 mod budget;
 mod luau;
 mod native;

@@ -56,7 +56,7 @@ fn modules_that_nobody_has_required_are_left_out() {
 }
 
 #[test]
-fn what_the_game_has_changed_it_keeps_and_otherwise_the_file_wins() {
+fn s26_what_the_game_has_changed_it_keeps_and_otherwise_the_file_wins() {
     let files = Files::of([(
         "m",
         "return { speed = 5, score = 0, name = 'a', flag = true, gone = 1, kept_gone = 1, same = 1, seed = math.random() }",
@@ -138,7 +138,7 @@ fn nested_records_are_merged_field_by_field_and_keep_their_identity() {
 }
 
 #[test]
-fn lists_are_taken_whole_and_in_place_unless_the_game_has_touched_them() {
+fn s27_lists_are_taken_whole_and_in_place_unless_the_game_has_touched_them() {
     let files = Files::of([("m", "return { a = { 1, 2, 3 }, b = { 1, 2 }, c = { 'x' }, d = {} }")]);
     let vm = files.vm();
     run_in(&vm, "local m = require('./m') m.held = m.a table.insert(m.b, 'game') table.insert(m.d, 'game')");
@@ -164,7 +164,7 @@ fn lists_are_taken_whole_and_in_place_unless_the_game_has_touched_them() {
 }
 
 #[test]
-fn a_bad_save_changes_nothing_and_is_reported_with_its_place() {
+fn s29_a_bad_save_changes_nothing_and_is_reported_with_its_place() {
     let good = "local M = { v = 1 } function M.f() return 'good' end return M";
     let files = Files::of([("m", good), ("on", "local m = require('./m') return { m = m }")]);
     let vm = files.vm();
@@ -205,7 +205,7 @@ fn a_bad_save_changes_nothing_and_is_reported_with_its_place() {
 }
 
 #[test]
-fn of_two_files_saved_together_neither_changes_if_one_is_broken() {
+fn s39_of_two_files_saved_together_neither_changes_if_one_is_broken() {
     let files = Files::of([("a", "return { v = 'a1' }"), ("b", "return { v = 'b1' }")]);
     let vm = files.vm();
     run_in(&vm, "require('./a') require('./b')");
@@ -483,7 +483,7 @@ fn on_reload_is_called_after_the_commit_and_its_errors_undo_nothing() {
 }
 
 #[test]
-fn forty_versions_in_a_row_end_on_the_last_and_leave_memory_flat() {
+fn s35_forty_versions_in_a_row_end_on_the_last_and_leave_memory_flat() {
     let text = |v: usize| {
         format!(
             "local N = {v} local M = {{ v = {v}, score = 0, list = {{ {v}, {v} }}, deep = {{ v = {v} }} }}

@@ -288,11 +288,9 @@ fn s02_the_wait_has_other_arguments() {
 #[test]
 fn s02_a_frame_that_needs_far_more_stack() {
     let old = &forever("local n = 0", "n = n + 1 note(n) wait()");
-    let new = &forever(
-        "local n = 0",
-        "n = n + 1 do local t = { n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, } note(n, #t) end wait()",
-    );
-    assert_eq!(edit(old, 2, new, 2), "1 2 | 3:200 4:200");
+    let many = "n, ".repeat(200);
+    let new = &forever("local n = 0", &format!("n = n + 1 note(n, select('#', {many} n)) wait()"));
+    assert_eq!(edit(old, 2, new, 2), "1 2 | 3:201 4:201");
 }
 
 #[test]

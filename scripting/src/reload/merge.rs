@@ -256,6 +256,14 @@ impl Merge<'_> {
         }
     }
 
+    /// Takes note of a value that is the file's, whatever the game has made of it.
+    #[cfg_attr(not(feature = "reload"), allow(dead_code))]
+    pub fn constant(&mut self, now: &Value, fresh: &Value, path: &str) {
+        if !same(now, fresh) {
+            self.note(path, now, fresh, false);
+        }
+    }
+
     fn is_same_place(&self, a: &Value, b: &Value) -> bool {
         let place = |value: &Value| self.places.get(&value.to_pointer());
         place(a).is_some() && place(a) == place(b)

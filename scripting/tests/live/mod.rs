@@ -27,9 +27,14 @@ impl Stage {
 
     /// As [`new`](Self::new), with what `add` puts into the VM before it is sealed.
     pub fn build(files: Files, add: impl FnOnce(&Vm)) -> Self {
+        Self::configured(VmConfig::default(), files, add)
+    }
+
+    /// As [`build`](Self::build), with a VM of this kind.
+    pub fn configured(config: VmConfig, files: Files, add: impl FnOnce(&Vm)) -> Self {
         let waiting: Rc<RefCell<Vec<Wait>>> = Rc::default();
         let list = waiting.clone();
-        let vm = script::vm_with(VmConfig::default(), |vm| {
+        let vm = script::vm_with(config, |vm| {
             let wait = vm
                 .function(c"wait", move |call| {
                     let wait = call.park("wait")?;
@@ -44,9 +49,10 @@ impl Stage {
         Self { vm, files, waiting, collects: true }
     }
 
-    /// A stage whose module `m` has this text, on which its `run(7)` runs to the first wait.
+    /// A stage whose module `m` has this text, on which its `run(7)` runs to the first wait; a module `game`
+    /// is an empty table for what tests put there.
     pub fn with(text: &str) -> Self {
-        let stage = Self::new([("m", text)]);
+        let stage = Self::new([("m", text), ("game", "return {}")]);
         stage.start("m");
         stage.step();
         stage

@@ -12,9 +12,9 @@
 use super::Live;
 use super::align::Matching;
 use super::code::{Body, Variable};
-use super::internals::{Closure, Heap, Internals, Slot};
+use super::internals::{Closure, Heap, Internals, Proto, Slot};
 use crate::reload::report::Reason;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 /// Where a new upvalue's cell or value comes from.
@@ -76,6 +76,9 @@ pub(super) struct NewText {
     pub matchings: BTreeMap<u32, Matching>,
     /// By number of the local of the top level.
     pub variables: BTreeMap<usize, ModuleVariable>,
+    /// What old closures share and no function of this text uses, by what people call it: the slot, and the
+    /// newest text whose closures have it.
+    pub orphans: BTreeMap<String, (Slot, u32)>,
     /// Closures of the new text itself, made when it was evaluated.
     pub fresh: Vec<(*mut Closure, usize, bool)>,
 }
@@ -94,14 +97,21 @@ impl NewText {
     }
 }
 
-/// Finds what closures of old and new text share of each variable of the top level.
-pub(super) fn gather_variables(internals: Internals, live: &Live, heap: &Heap, texts: &mut [NewText]) {
+/// Finds what closures of old and new text share of each variable of the top level. `protos` are those of the
+/// new texts, in the order of their bodies.
+pub(super) fn gather_variables(
+    internals: Internals,
+    live: &Live,
+    heap: &Heap,
+    texts: &mut [NewText],
+    protos: &[Vec<*mut Proto>],
+) {
     let by_generation: HashMap<u32, usize> = texts
         .iter()
         .enumerate()
         .flat_map(|(index, text)| text.matchings.keys().map(move |&number| (number, index)))
         .collect();
-    for text in texts.iter_mut() {
+    for (text, protos) in texts.iter_mut().zip(protos) {
         let code = &text.generation.code;
         for body in &code.bodies {
             for upvalue in &body.upvalues {
@@ -121,24 +131,37 @@ pub(super) fn gather_variables(internals: Internals, live: &Live, heap: &Heap, t
                 }
             }
         }
+        // Constants that only functions in functions use were given to no closure yet.
+        for (&local, variable) in &mut text.variables {
+            if variable.fresh.is_none() {
+                variable.fresh = code.initial_value(internals, protos[0], local);
+            }
+        }
     }
     // What an upvalue of an old layout is in the new text is the same for all its closures.
-    let mut known: HashMap<(u32, usize), Vec<Option<usize>>> = HashMap::new();
+    let mut known: HashMap<(u32, usize), Vec<Became>> = HashMap::new();
     for &(closure, id, unused) in &heap.closures {
         let Some(special) = live.special(id).filter(|_| !unused) else { continue };
         let layout = special.layout;
         let Some(&text) = by_generation.get(&layout.0) else { continue };
         let text = &mut texts[text];
-        let locals = known.entry(layout).or_insert_with(|| {
-            (0..internals.slot_count(closure))
-                .map(|upvalue| match text.counterpart(live, layout, upvalue) {
-                    Some(Variable { function: 0, local }) => Some(local),
-                    _ => None,
-                })
-                .collect()
+        let became = known.entry(layout).or_insert_with(|| {
+            (0..internals.slot_count(closure)).map(|upvalue| became(live, text, layout, upvalue)).collect()
         });
-        for (index, local) in locals.iter().enumerate() {
-            let Some(variable) = local.and_then(|local| text.variables.get_mut(&local)) else { continue };
+        for (index, became) in became.iter().enumerate() {
+            let local = match became {
+                Became::Variable(local) => local,
+                Became::Orphan(label) => {
+                    let known =
+                        text.orphans.get(label).is_some_and(|&(_, generation)| generation >= layout.0);
+                    if !known {
+                        text.orphans.insert(label.clone(), (internals.slot(closure, index), layout.0));
+                    }
+                    continue;
+                }
+                Became::Other => continue,
+            };
+            let Some(variable) = text.variables.get_mut(local) else { continue };
             let newer = variable.live.is_none_or(|(known, generation, _)| {
                 generation < layout.0
                     || generation == layout.0
@@ -151,6 +174,34 @@ pub(super) fn gather_variables(internals: Internals, live: &Live, heap: &Heap, t
                 variable.live = Some((internals.slot(closure, index), layout.0, local));
             }
         }
+    }
+    for text in texts {
+        let used: BTreeSet<String> =
+            text.variables.keys().map(|&local| text.generation.code.label(local)).collect();
+        text.orphans.retain(|label, _| !used.contains(label));
+    }
+}
+
+/// What an upvalue of an old layout is in the new text.
+enum Became {
+    /// A local of the top level, by number.
+    Variable(usize),
+    /// A local of the old top level that no function of the new text uses, by what people call it.
+    Orphan(String),
+    /// A local of a function, or unknown.
+    Other,
+}
+
+fn became(live: &Live, text: &NewText, layout: (u32, usize), upvalue: usize) -> Became {
+    if let Some(Variable { function: 0, local }) = text.counterpart(live, layout, upvalue)
+        && text.variables.contains_key(&local)
+    {
+        return Became::Variable(local);
+    }
+    let Some(old) = live.generations.get(&layout.0) else { return Became::Other };
+    match old.code.bodies[layout.1].upvalues.get(upvalue).and_then(|upvalue| upvalue.variable) {
+        Some(Variable { function: 0, local }) => Became::Orphan(old.code.label(local)),
+        _ => Became::Other,
     }
 }
 

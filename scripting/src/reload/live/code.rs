@@ -1,6 +1,6 @@
 //! The text of a module as the VM runs it, read into plain data: functions, instructions, variables.
 
-use super::internals::{Constant, Internals, Proto, ProtoFacts};
+use super::internals::{Constant, Internals, Proto, ProtoFacts, Slot};
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
@@ -504,6 +504,12 @@ impl Code {
         (Self { bodies }, protos)
     }
 
+    /// The constant that a local of the top level begins with, from the main function's prototype.
+    pub fn initial_value(&self, internals: Internals, main: *const Proto, local: usize) -> Option<Slot> {
+        let index = self.bodies[0].initialiser(local)?;
+        internals.loaded_constant(main, self.bodies[0].instructions[index].pc)
+    }
+
     /// What people call a local of the top level; unique, other than its name.
     pub fn label(&self, local: usize) -> String {
         let locals = &self.bodies[0].locals;
@@ -531,8 +537,24 @@ fn resolve(
         }
         let parent = &bodies[creator];
         let capture = &parent.instructions[made + 1 + upvalue];
-        let local = parent.variable_captured(capture)?;
-        return Some((Variable { function: creator, local }, kind == BY_REFERENCE));
+        return match parent.variable_captured(capture) {
+            Some(local) => Some((Variable { function: creator, local }, kind == BY_REFERENCE)),
+            None => Some((constant_around(bodies, creator, &bodies[body].upvalues[upvalue].name)?, false)),
+        };
+    }
+}
+
+/// The local of that name which a function sees around itself: where it is a constant, the compiler doesn't hand
+/// it down from creator to creator, but loads the constant where a function that captures it is made.
+fn constant_around(bodies: &[Body], mut body: usize, name: &str) -> Option<Variable> {
+    loop {
+        let (creator, made) = bodies[body].creator?;
+        let around = &bodies[creator];
+        let pc = around.instructions[made].pc;
+        if let Some(local) = around.alive(pc).filter(|&local| around.locals[local].name == name).last() {
+            return around.initialiser(local).map(|_| Variable { function: creator, local });
+        }
+        body = creator;
     }
 }
 

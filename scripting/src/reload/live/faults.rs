@@ -7,7 +7,7 @@ use crate::luau::ffi::lua_State;
 
 /// A way to get it wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code)] // the tests make them
+#[cfg_attr(not(test), allow(dead_code))] // the tests make them
 pub(super) enum Fault {
     PositionUnchanged,
     NoCloneForPinned,
@@ -21,6 +21,9 @@ pub(super) enum Fault {
 }
 
 pub(super) use switch::{check, plan, skips};
+
+#[cfg(test)]
+mod tests;
 
 #[cfg(not(test))]
 mod switch {
@@ -71,7 +74,9 @@ pub(super) mod switch {
                     *source = Source::Register(register as u8);
                 }
             }
-            Fault::WrongResultCount => there.results += 1,
+            Fault::WrongResultCount => {
+                there.results = candidate.callee.map_or(there.results, |callee| callee.results);
+            }
             Fault::OpenUpvalueNotRetargeted => {
                 let open = candidate.internals.open_registers(candidate.thread, candidate.number);
                 for source in &mut there.sources {

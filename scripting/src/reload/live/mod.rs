@@ -8,6 +8,7 @@
 //! | `align.rs` | what of the old text is what of the new |
 //! | `closures.rs` | which closure runs what from now on, and where it finds its outer variables |
 //! | `frames.rs` | which suspended frame goes on where, or why not |
+//! | `dormant.rs` | variables that no function uses for the time being |
 //! | `swap.rs` | all of it together: plan, then change |
 //! | `park.rs` | a failed tasklet goes back to the beginning of the statement that failed |
 //!
@@ -52,6 +53,7 @@
 mod align;
 mod closures;
 mod code;
+mod dormant;
 mod faults;
 mod frames;
 mod internals;
@@ -66,6 +68,7 @@ use internals::Closure;
 use mlua::Function;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::c_int;
 use std::rc::Rc;
 pub(crate) use swap::Swap;
 
@@ -102,6 +105,7 @@ pub(crate) struct Live {
     next_special: u64,
     /// Why tasklets are on old text, as of the last reloads; some may have left it since.
     pins: BTreeMap<TaskletId, Pin>,
+    dormants: dormant::Dormants,
     /// Tasklets that fail are parked.
     parks: bool,
     parked: BTreeMap<TaskletId, park::Record>,
@@ -110,6 +114,9 @@ pub(crate) struct Live {
     /// How many statements further out parked tasklets were put.
     attempts_out: BTreeMap<TaskletId, u32>,
 }
+
+/// A variable that no function uses is kept for so many versions of its module: those that can be brought back.
+const KEPT_VERSIONS: u32 = super::KEPT_TEXTS as u32;
 
 const SPECIAL: u64 = 1 << 63;
 const BODY_BITS: u32 = 24;
@@ -153,7 +160,10 @@ impl Vm {
     /// Looks whether the VM's insides are as this crate knows them. If not, reloads replace what is called
     /// through modules and no more, and the log has a warning.
     pub(crate) fn start_live(&self) {
-        let checked = self.check_internals();
+        self.trust_internals(self.check_internals());
+    }
+
+    fn trust_internals(&self, checked: Result<(), c_int>) {
         if let Err(number) = checked {
             tracing::warn!(
                 "the VM is not built as bluetick knows it (check {number} failed): edited scripts take effect \
@@ -171,7 +181,7 @@ impl Vm {
     /// For tests: as if the self-check had failed.
     #[doc(hidden)]
     pub fn pretend_self_check_failed(&self) {
-        self.live.borrow_mut().works = false;
+        self.trust_internals(Err(0));
     }
 
     /// The source that a message means by `guard.luau` or, for text that is not current any more,

@@ -121,6 +121,7 @@ impl Swap {
                 generation: generation.clone(),
                 matchings,
                 variables: BTreeMap::new(),
+                orphans: BTreeMap::new(),
                 fresh: Vec::new(),
             });
         }
@@ -131,7 +132,7 @@ impl Swap {
                 text.fresh.push((closure, special.runs.1, unused));
             }
         }
-        gather_variables(internals, &live, &heap, &mut texts);
+        gather_variables(internals, &live, &heap, &mut texts, &protos);
         let closures = plan(internals, &live, &heap, &texts);
         let by_closure = closures.iter().enumerate().map(|(index, plan)| (plan.closure, index)).collect();
         let chosen = texts.iter().map(|_| BTreeMap::new()).collect();
@@ -275,27 +276,46 @@ impl Swap {
             let ModuleVariable { live: known, fresh, by_reference } = variable;
             let label = text.generation.code.label(local);
             let fresh_value = fresh.map(|slot| internals.value(vm, &slot));
-            let old_label = known.and_then(|(_, generation, local)| {
-                Some(live.generations.get(&generation)?.code.label(local))
-            });
+            // What the old text said of it, and where it is.
+            let known = match known {
+                Some((slot, generation, local)) => {
+                    let old = live.generations.get(generation);
+                    let said = old.and_then(|old| said_before(vm, internals, old, *local, base));
+                    Some((*slot, said))
+                }
+                None => live.dormants.find(vm, internals, module, &label),
+            };
+            // What nobody assigns to is part of the new code itself, whatever the game has made of it before.
+            let constant = match by_reference {
+                false => text.generation.code.initial_value(internals, self.protos[index][0], local),
+                true => None,
+            };
+            if let Some(constant) = constant {
+                let value = internals.value(vm, &constant);
+                if let Some((slot, _)) = known {
+                    merge.constant(&internals.value(vm, &slot), &value, &format!("local {label}"));
+                }
+                self.chosen[index].insert(local, constant);
+                said.push((label, value));
+                continue;
+            }
             let slot = match (known, fresh_value.clone()) {
                 (None, None) => continue,
                 (None, Some(value)) => {
                     let living = merge.living(value.clone());
                     self.put(vm, internals, *fresh, *fresh, *by_reference, &value, &living)
                 }
-                (Some((slot, ..)), None) => {
-                    let value = internals.value(vm, slot);
-                    self.put(vm, internals, Some(*slot), None, *by_reference, &value, &value)
+                (Some((slot, _)), None) => {
+                    let value = internals.value(vm, &slot);
+                    self.put(vm, internals, Some(slot), None, *by_reference, &value, &value)
                 }
-                (Some((slot, ..)), Some(fresh_value)) => {
-                    let value = internals.value(vm, slot);
-                    let base = old_label.and_then(|label| base.get(&label));
-                    let merged = match base {
+                (Some((slot, base)), Some(fresh_value)) => {
+                    let value = internals.value(vm, &slot);
+                    let merged = match &base {
                         Some(base) => merge.value(base, &value, fresh_value, &format!("local {label}")),
                         None => merge.unknown(&value, fresh_value, &format!("local {label}")),
                     };
-                    self.put(vm, internals, Some(*slot), *fresh, *by_reference, &value, &merged)
+                    self.put(vm, internals, Some(slot), *fresh, *by_reference, &value, &merged)
                 }
             };
             if let Some(slot) = slot {
@@ -305,6 +325,8 @@ impl Swap {
                 said.push((label, value));
             }
         }
+        drop(live);
+        vm.live.borrow_mut().keep_orphans(vm, internals, &self.texts[index], base);
         // Only now is known what lives on in the place of what.
         said.into_iter().map(|(label, value)| (label, merge.snapshot(&value))).collect()
     }
@@ -684,6 +706,26 @@ impl Swap {
             reason,
         }));
     }
+}
+
+/// What older text said of a local of its top level: as it was noted, or, where no function at hand used it then,
+/// the constant that it begins with.
+fn said_before(
+    vm: &Vm,
+    internals: Internals,
+    old: &Generation,
+    local: usize,
+    noted: &BTreeMap<String, Snapshot>,
+) -> Option<Snapshot> {
+    if let Some(noted) = noted.get(&old.code.label(local)) {
+        return Some(noted.clone());
+    }
+    let main = internals.closure_of(vm, old.main.borrow().as_ref()?);
+    if main.is_null() {
+        return None;
+    }
+    let constant = old.code.initial_value(internals, internals.proto_of(main), local)?;
+    Some(Snapshot::of(&internals.value(vm, &constant)))
 }
 
 /// What a forwarder is loaded from; its constant is replaced by the closure that it calls.
