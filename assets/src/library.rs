@@ -261,6 +261,36 @@ impl Library {
         (!changes.changes.is_empty()).then_some(changes)
     }
 
+    /// Compares all files with what is on disk and returns at once what differs, with what a poll would return: for
+    /// when somebody says that all is saved. A file that is being written, or is empty or gone and was not before,
+    /// is left to the polls to come, which look twice.
+    pub fn look_now(&self) -> Option<ChangeSet> {
+        let state = &mut *self.lock();
+        let mut looks = BTreeMap::new();
+        for folder in state.folders.clone().iter() {
+            let listing = folder.list();
+            let hints = state.differences(&listing);
+            let keys: BTreeSet<Key> = state.seen.keys().chain(listing.files.keys()).cloned().collect();
+            for key in keys.into_iter().filter(|key| key.asset == folder.asset) {
+                if !hints.iter().any(|hint| hint.covers(&key)) {
+                    continue;
+                }
+                let (look, stamp) = match listing.files.contains_key(&key) {
+                    true => folder.look(&key.name),
+                    false => (Look::Gone, Stamp::default()),
+                };
+                if matches!(look, Look::InMotion) || state.catalog.doubts(&key, &look) {
+                    state.debouncer.hint(Hint::of(&key), Origin::Event, Instant::now());
+                } else if state.notice(&key, &look, stamp) {
+                    looks.insert(key, look);
+                }
+            }
+        }
+        looks.append(&mut state.set);
+        let changes = if looks.is_empty() { ChangeSet::default() } else { state.apply(looks) };
+        (!changes.changes.is_empty()).then_some(changes)
+    }
+
     /// Puts a text in the place of a script's; the next poll reports it. It needs no file, and no time of
     /// quiet.
     ///
@@ -457,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_which_the_system_does_not_tell_is_found_and_warned_of_once() {
+    fn s46_a_change_of_which_the_system_does_not_tell_is_found_and_warned_of_once() {
         let mut watched = Watched::new();
         watched.library.lock().watch.as_mut().unwrap().deafen();
 

@@ -1,4 +1,5 @@
-//! Real files: opening a project, and saving in it in all the ways that editors have.
+//! Real files: opening a project, and saving in it in all the ways that editors have. Numbers are those of the
+//! scenarios in the design of hot reload.
 
 use std::{
     fs,
@@ -142,7 +143,7 @@ fn a_missing_folder_is_named() {
 }
 
 #[test]
-fn a_file_written_in_place_is_one_change() {
+fn s42_a_file_written_in_place_is_one_change() {
     let mut project = Project::new(&[("scripts/goblin.luau", "1")]);
     project.write("goblin.luau", "2");
     project.changes_once("goblin 1 -> 2");
@@ -150,7 +151,7 @@ fn a_file_written_in_place_is_one_change() {
 }
 
 #[test]
-fn a_file_renamed_over_is_one_change_every_time() {
+fn s42_a_file_renamed_over_is_one_change_every_time() {
     let mut project = Project::new(&[("scripts/goblin.luau", "1")]);
     for version in 1..4 {
         project.write("goblin.luau.tmp", &format!("text {version}"));
@@ -160,7 +161,7 @@ fn a_file_renamed_over_is_one_change_every_time() {
 }
 
 #[test]
-fn a_save_by_vim_is_one_change() {
+fn s42_a_save_by_vim_is_one_change() {
     let mut project = Project::new(&[("scripts/goblin.luau", "1")]);
     project.write(".goblin.luau.swp", "swap");
     project.write("4913", "");
@@ -173,7 +174,7 @@ fn a_save_by_vim_is_one_change() {
 }
 
 #[test]
-fn a_file_emptied_and_written_later_is_never_seen_empty() {
+fn s43_a_file_emptied_and_written_later_is_never_seen_empty() {
     let mut project = Project::new(&[("scripts/goblin.luau", "1"), ("scripts/shop.luau", "1")]);
     project.write("goblin.luau", "");
     project.write("shop.luau", "2");
@@ -183,7 +184,7 @@ fn a_file_emptied_and_written_later_is_never_seen_empty() {
 }
 
 #[test]
-fn a_file_written_in_two_chunks_is_one_change() {
+fn s43_a_file_written_in_two_chunks_is_one_change() {
     let mut project = Project::new(&[("scripts/goblin.luau", "1")]);
     project.write("goblin.luau", "local half =");
     assert_eq!(project.frames(30), [""; 0]);
@@ -203,7 +204,7 @@ fn a_file_that_stays_empty_is_reported_as_empty() {
 }
 
 #[test]
-fn a_touched_file_is_no_change() {
+fn s44_a_touched_file_is_no_change() {
     let mut project = Project::new(&[("scripts/goblin.luau", "1"), ("scripts/shop.luau", "1")]);
     project.write("goblin.luau", "1");
     let file = fs::File::options().write(true).open(project.path("goblin.luau")).unwrap();
@@ -214,7 +215,7 @@ fn a_touched_file_is_no_change() {
 }
 
 #[test]
-fn a_deleted_file_goes_and_comes_back() {
+fn s45_a_deleted_file_goes_and_comes_back() {
     let mut project = Project::new(&[("scripts/goblin.luau", "1")]);
     project.remove("goblin.luau");
     project.changes_once("-goblin");
@@ -225,7 +226,7 @@ fn a_deleted_file_goes_and_comes_back() {
 }
 
 #[test]
-fn a_file_deleted_and_made_again_at_once_is_a_change_of_content_or_none() {
+fn s45_a_file_deleted_and_made_again_at_once_is_a_change_of_content_or_none() {
     let mut project = Project::new(&[("scripts/goblin.luau", "1")]);
     project.remove("goblin.luau");
     project.frames(100);
@@ -238,7 +239,7 @@ fn a_file_deleted_and_made_again_at_once_is_a_change_of_content_or_none() {
 }
 
 #[test]
-fn a_renamed_file_is_the_same_script() {
+fn s45_a_renamed_file_is_the_same_script() {
     let mut project = Project::new(&[("scripts/goblin.luau", "1")]);
     project.write("goblin.luau", "2");
     project.changes_once("goblin 1 -> 2");
@@ -251,7 +252,7 @@ fn a_renamed_file_is_the_same_script() {
 }
 
 #[test]
-fn a_renamed_folder_takes_its_scripts_along_and_is_watched_on() {
+fn s45_a_renamed_folder_takes_its_scripts_along_and_is_watched_on() {
     let mut project = Project::new(&[("scripts/ai/a.luau", "1"), ("scripts/ai/deep/b.luau", "2")]);
     project.rename("ai", "brains");
     project.changes_once("ai/a => brains/a 1, ai/deep/b => brains/deep/b 1");
@@ -271,7 +272,7 @@ fn a_new_folder_is_watched_with_all_in_it() {
 }
 
 #[test]
-fn many_files_saved_together_are_one_change_set() {
+fn s42_many_files_saved_together_are_one_change_set() {
     let mut project = Project::new(&[("scripts/goblin.luau", "0"), ("scenes/arena.toml", "seed = 1")]);
     for number in 0..200 {
         project.write(&format!("wave/m{number:03}.luau"), &format!("return {number}"));
@@ -331,7 +332,7 @@ fn a_library_that_watches_nothing_looks_when_told_to() {
 }
 
 #[test]
-fn polling_finds_what_events_would_tell() {
+fn s46_polling_finds_what_events_would_tell() {
     let mut project = Project::opened(&[("scripts/goblin.luau", "1"), ("scripts/ai/a.luau", "2")], |dir| {
         Library::builder().scripts(dir.join("scripts")).polling().open().unwrap()
     });
@@ -346,7 +347,7 @@ fn polling_finds_what_events_would_tell() {
 }
 
 #[test]
-fn a_system_that_cannot_watch_is_no_error() {
+fn s46_a_system_that_cannot_watch_is_no_error() {
     let dir = tempfile::tempdir().unwrap();
     let scripts = dir.path().join("scripts");
     fs::create_dir(&scripts).unwrap();

@@ -1,6 +1,6 @@
 //! The plugin for a Bevy app (feature `bevy`).
 
-use crate::{BuildError, FrameReport, HostBuilder, ScriptFailure, ScriptHost};
+use crate::{BuildError, FrameReport, HostBuilder, ScriptFailure, ScriptHost, ScriptReload};
 use bevy_app::{App, Plugin, Update};
 use bevy_ecs::component::{Component, Mutable};
 use bevy_ecs::error::BevyError;
@@ -155,7 +155,7 @@ impl Plugin for BluetickPlugin {
         for register in &self.messages {
             register(app);
         }
-        app.add_message::<ScriptFailed>().init_resource::<LastFrame>();
+        app.add_message::<ScriptFailed>().add_message::<ScriptReload>().init_resource::<LastFrame>();
         let folder = asset_base().join(&self.asset_root).join(&self.folder);
         let mut pending = pending(app.world_mut());
         pending.folder = folder;

@@ -37,7 +37,7 @@ pub(crate) struct Extension {
     pub clocks: SharedClocks,
     pub profiles: Rc<Profiles>,
     /// Whose profile was looked up last, and which that is.
-    pub profiled: Cell<(OwnerId, Option<usize>)>,
+    pub profiled: Rc<Cell<(OwnerId, Option<usize>)>>,
     /// For whom deferred functions run now, whoever has caused that.
     pub acting: Rc<Cell<Option<OwnerId>>>,
     /// How many despawns are under way, each by what the one before has made a script defer.

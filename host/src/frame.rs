@@ -1,7 +1,7 @@
 //! One frame: what [`ScriptHost::tick`] does, in which order, and what it tells of it.
 
 use crate::dilation::DilationEvent;
-use crate::failure::ScriptFailure;
+use crate::failure::{ParkedAt, ScriptFailure};
 use crate::host::ScriptHost;
 use crate::instances::StartFailure;
 use crate::overrun::ScriptOverrun;
@@ -9,9 +9,9 @@ use crate::script::{ScriptEvent, ScriptEvents, ScriptStatus};
 use crate::signals::SlowListener;
 use bevy_ecs::entity::Entity;
 use bevy_ecs::world::World;
-use bluetick_scripting::{Budget, Ended, LongestSlice, Overrun, ReloadReport, SlowSlice, excerpt};
+use bluetick_scripting::{Budget, Ended, Failure, LongestSlice, Overrun, ReloadReport, SlowSlice};
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How often in a row the tasklets of despawned entities are given a turn, when ending one despawns another
 /// entity, and so on.
@@ -74,8 +74,12 @@ pub struct FrameReport {
     pub listening: usize,
     /// Listeners that have lost values, because they did not receive those that waited.
     pub slow_listeners: Vec<SlowListener>,
-    /// Errors that have ended tasklets, or have kept scripts from starting.
+    /// Errors that have stopped tasklets, or have kept scripts from starting: each once, with the number of
+    /// tasklets that it has met.
     pub failures: Vec<ScriptFailure>,
+    /// Tasklets that have failed, in this frame or before, and wait at their place for their code to be mended;
+    /// [`ScriptHost::stuck`] has them.
+    pub parked: usize,
     /// What was reloaded or refused, if a script file has changed.
     pub reload: Option<ReloadReport>,
     /// How long reloading took.
@@ -108,7 +112,8 @@ impl ScriptHost {
         if let Some(watchdog) = &self.watchdog {
             watchdog.begin(clock.frame);
         }
-        self.reload_changes(world, &mut report);
+        self.failures.clear();
+        self.begin_reloads(world, &mut report);
         let failed = self.instances.borrow_mut().begin_frame(world, &self.vm, clock.sim);
         self.note_unstarted(failed, &mut report);
         self.follow_entities(world, true, &mut report);
@@ -124,6 +129,7 @@ impl ScriptHost {
         }
         self.note_ended(world, &mut report);
         self.follow_entities(world, false, &mut report);
+        self.note_parked(world, &mut report);
         report.overruns = self.vm.take_overruns().into_iter().map(|overrun| self.overrun(overrun)).collect();
         self.instances.borrow_mut().bury(&self.vm);
         report.script_time = self.time.since(running);
@@ -175,35 +181,10 @@ impl ScriptHost {
             report.woken += self.synchro.borrow_mut().sleepers.wake(&self.vm, index, now);
         }
         for (name, message) in self.tickers.call(world, &self.vm, clock) {
-            report.failures.push(ScriptFailure {
-                entity: None,
-                script: String::new(),
-                tasklet: format!("the ticker '{name}'"),
-                message,
-                traceback: String::new(),
-                excerpt: String::new(),
-            });
+            let tasklet = format!("the ticker '{name}'");
+            report.failures.push(ScriptFailure::unstarted(None, String::new(), tasklet, message));
         }
         report.woken += self.synchro.borrow_mut().wake_yielders(&self.vm);
-    }
-
-    /// Brings changed files in, and starts again what has failed because of them.
-    fn reload_changes(&mut self, world: &mut World, report: &mut FrameReport) {
-        if let Some(warning) = self.library.take_warning() {
-            report.notes.push(format!("{}  {}", warning.code, warning.message));
-        }
-        let Some(changes) = self.library.poll(Instant::now()) else { return };
-        let began = Instant::now();
-        let reloaded = self.reloader.apply(&self.vm, &self.library, changes);
-        report.reload_time = began.elapsed();
-        report.notes.extend(reloaded.notes);
-        if !reloaded.report.is_empty() {
-            tracing::info!("{}", reloaded.report);
-            report.reload = Some(reloaded.report);
-        }
-        let failed =
-            self.instances.borrow_mut().restart_failed(world, &self.vm, &reloaded.changed, reloaded.moved);
-        self.note_unstarted(failed, report);
     }
 
     /// Ends the scripts of entities that have lost theirs, in turns before everybody else's; and with
@@ -297,26 +278,19 @@ impl ScriptHost {
     }
 
     /// Scripts that did not start: reported once a script, however many entities have it.
-    fn note_unstarted(&self, failed: Vec<StartFailure>, report: &mut FrameReport) {
+    pub(crate) fn note_unstarted(&mut self, failed: Vec<StartFailure>, report: &mut FrameReport) {
         for StartFailure { entity, script, message } in failed {
-            if report.failures.iter().any(|known| known.script == script && known.message == message) {
-                continue;
+            let list = &mut report.failures;
+            if !self.failures.is_known(list, &script, &message, Some(entity), false) {
+                let tasklet = format!("{script} of entity {entity}, which did not start");
+                list.push(ScriptFailure::unstarted(Some(entity), script, tasklet, message));
             }
-            report.failures.push(ScriptFailure {
-                entity: Some(entity),
-                tasklet: format!("{script} of entity {entity}, which did not start"),
-                script,
-                message,
-                traceback: String::new(),
-                excerpt: String::new(),
-            });
         }
     }
 
     /// Tasklets that have ended in this frame.
-    pub(crate) fn note_ended(&self, world: &mut World, report: &mut FrameReport) {
+    pub(crate) fn note_ended(&mut self, world: &mut World, report: &mut FrameReport) {
         for Ended { tasklet, owner, failure } in self.vm.take_ended() {
-            let whose = self.instances.borrow().whose(owner);
             let status = match &failure {
                 None => ScriptStatus::Finished,
                 Some(failure) => ScriptStatus::Failed {
@@ -326,17 +300,36 @@ impl ScriptHost {
             };
             self.instances.borrow_mut().ended(world, tasklet, owner, status);
             if let Some(failure) = failure {
-                let (entity, script) = whose.map_or((None, String::new()), |(e, s)| (Some(e), s));
-                report.failures.push(ScriptFailure {
-                    entity,
-                    script,
-                    tasklet: failure.name,
-                    excerpt: self.excerpt(&failure.message, &failure.traceback),
-                    message: failure.message,
-                    traceback: failure.traceback,
-                });
+                self.note_failure(failure, None, report);
             }
         }
+    }
+
+    /// A tasklet has failed: the same failure of several is one, with a count.
+    pub(crate) fn note_failure(
+        &mut self,
+        failure: Failure,
+        parked: Option<ParkedAt>,
+        report: &mut FrameReport,
+    ) {
+        let Failure { name, owner, message, traceback, .. } = failure;
+        let whose = self.instances.borrow().whose(owner);
+        let (entity, script) = whose.map_or((None, String::new()), |(e, s)| (Some(e), s));
+        if self.failures.is_known(&mut report.failures, &script, &message, entity, parked.is_some()) {
+            return;
+        }
+        let excerpt = self.excerpt_for(&message, &traceback);
+        let tasklet = name;
+        report.failures.push(ScriptFailure {
+            entity,
+            script,
+            tasklet,
+            message,
+            traceback,
+            excerpt,
+            count: 1,
+            parked,
+        });
     }
 
     fn overrun(&self, overrun: Overrun) -> ScriptOverrun {
@@ -347,18 +340,18 @@ impl ScriptHost {
     }
 
     /// The lines of source that a message speaks of, or else the innermost call.
-    fn excerpt(&self, message: &str, traceback: &str) -> String {
+    fn excerpt_for(&self, message: &str, traceback: &str) -> String {
         let innermost = traceback.split(" in ").next().unwrap_or_default();
-        let Some((name, line)) = place(message).or_else(|| place(innermost)) else { return String::new() };
-        self.library.read(name).map(|source| excerpt(&source.text, line)).unwrap_or_default()
+        let Some((file, line)) = place(message).or_else(|| place(innermost)) else { return String::new() };
+        self.excerpt(file, line)
     }
 }
 
-/// The script and the line, if the text begins with `file:line`.
+/// The file and the line, if the text begins with `file:line`; the file of an older text is `guard.luau#3`.
 fn place(text: &str) -> Option<(&str, u32)> {
     let mut parts = text.splitn(3, ':');
-    let name = parts.next()?.strip_suffix(".luau")?;
-    Some((name, parts.next()?.parse().ok()?))
+    let file = parts.next()?;
+    file.split('#').next()?.ends_with(".luau").then_some((file, parts.next()?.parse().ok()?))
 }
 
 /// Each entity once, where it came last.

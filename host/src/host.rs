@@ -8,9 +8,11 @@ use crate::ecs::{
     Bridge, BridgeConfig, Functions, Registry, RegistryBuilder, RegistryError, ScriptHook, Value, WorldAccess,
 };
 use crate::extension::{Extension, with_descendants};
+use crate::failure::Failures;
 use crate::history::History;
 use crate::instances::Instances;
 use crate::profile::Profiles;
+use crate::reload::{Carried, ScriptReload};
 use crate::reloader::Reloader;
 use crate::script::{Script, ScriptEvents};
 use crate::signals::{self, Signals};
@@ -18,10 +20,11 @@ use crate::synchro::{self, Synchro};
 use crate::ticker::Tickers;
 use crate::time::RealTime;
 use crate::watchdog::{Handler, StuckFrame, Watchdog};
+use crate::wishes::{self, Wishes};
 use crate::workers::Workers;
 use bevy_ecs::component::{Component, Mutable};
 use bevy_ecs::entity::Entity;
-use bevy_ecs::message::Message;
+use bevy_ecs::message::{Message, Messages};
 use bevy_ecs::resource::Resource;
 use bevy_ecs::world::{EntityRef, EntityWorldMut, World};
 use bevy_reflect::{FromReflect, GetTypeRegistration, Reflect, TypePath, Typed};
@@ -93,8 +96,17 @@ pub struct ScriptHost {
     pub(crate) history: History,
     pub(crate) watchdog: Option<Watchdog>,
     /// For whom deferred functions run now, whoever has caused that.
-    acting: Rc<Cell<Option<OwnerId>>>,
+    pub(crate) acting: Rc<Cell<Option<OwnerId>>>,
+    /// Whose profile was looked up last, and which that is.
+    pub(crate) profiled: Rc<Cell<(OwnerId, Option<usize>)>>,
     pub(crate) reloader: Reloader,
+    /// What scripts have wished for.
+    pub(crate) wishes: Rc<RefCell<Wishes>>,
+    pub(crate) carried: Carried,
+    /// Those of the frame, to count the same ones.
+    pub(crate) failures: Failures,
+    /// Nobody else drops old messages of reloads.
+    pub(crate) keeps_messages: bool,
     pub(crate) budget: FrameBudget,
     pub(crate) time: RealTime,
     /// The world has lost its resources once: it doesn't tell any more who gets and loses scripts.
@@ -123,6 +135,7 @@ impl ScriptHost {
             seed: None,
             keep_printed: false,
             direct: true,
+            park: true,
             profiles: Profiles::default(),
         }
     }
@@ -222,6 +235,7 @@ pub struct HostBuilder {
     seed: Option<u64>,
     keep_printed: bool,
     direct: bool,
+    park: bool,
     profiles: Profiles,
 }
 
@@ -247,6 +261,41 @@ impl HostBuilder {
     /// Whether a script folder is watched for changes. Default: yes.
     pub fn watch(mut self, watch: bool) -> Self {
         self.watch = watch;
+        self
+    }
+
+    /// Whether a tasklet that an error has stopped waits at the failing statement, with its locals, until its file is
+    /// mended; else the error ends it. Default: yes. A game that nobody edits any more had better say no: what is
+    /// parked stays in memory, and is not [started again](crate::Restart) by itself.
+    ///
+    /// It has no effect in builds of `bluetick-scripting` without the feature `reload`. An error that somebody else
+    /// gets, by `pcall` or by `uthread.join` say, parks nobody.
+    ///
+    /// ```
+    /// use bevy_ecs::prelude::*;
+    /// use bluetick::{Library, Script, ScriptHost};
+    ///
+    /// let text = |word: &str| format!("
+    ///     local Guard = {{}}
+    ///     function Guard.run(self)
+    ///         self.state.steps = 1
+    ///         self.state.word = string.{word}('done')
+    ///     end
+    ///     return Guard");
+    /// let scripts = Library::in_memory([("guard", text("uper"))]);
+    /// let mut world = World::new();
+    /// let mut host = ScriptHost::builder().library(scripts.clone()).build(&mut world)?;
+    /// let guard = world.spawn(Script::new("guard")).id();
+    /// let report = host.tick(&mut world, 0.1);
+    /// assert_eq!(report.failures[0].parked.as_ref().unwrap().line, 5);
+    ///
+    /// scripts.set("guard", text("upper"));
+    /// host.tick(&mut world, 0.1);
+    /// assert_eq!(host.state(guard).unwrap().get::<String>("word")?, "DONE");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn park_failed(mut self, park: bool) -> Self {
+        self.park = park;
         self
     }
 
@@ -496,6 +545,7 @@ impl HostBuilder {
         let signals = Rc::new(RefCell::new(Some(Signals::new(&registry))));
         let profiles = Rc::new(self.profiles);
         let acting = Rc::new(Cell::new(None));
+        let profiled = Rc::new(Cell::default());
         let extension = Extension {
             instances: instances.clone(),
             vm: Rc::downgrade(&vm),
@@ -503,7 +553,7 @@ impl HostBuilder {
             synchro: synchro.clone(),
             clocks: clocks.clone(),
             profiles: profiles.clone(),
-            profiled: Cell::default(),
+            profiled: profiled.clone(),
             acting: acting.clone(),
             ending: Cell::new(0),
         };
@@ -516,6 +566,8 @@ impl HostBuilder {
         };
         let bridge = Bridge::install(&vm, Rc::new(registry), config)?;
         let _ = context.bridge.set(Rc::downgrade(&bridge));
+        let wishes = wishes::install(&vm, &bridge, &instances)?;
+        vm.park_failed(self.park);
         clocks.install(&vm)?;
         synchro::install(&vm, &synchro, &clocks, &self.time, None)?;
         let printed = Rc::new(RefCell::new(Vec::new()));
@@ -540,6 +592,8 @@ impl HostBuilder {
             None => None,
         };
         vm.seal()?;
+        let keeps_messages = !world.contains_resource::<Messages<ScriptReload>>();
+        world.init_resource::<Messages<ScriptReload>>();
         if self.watch {
             library.watch();
         }
@@ -556,7 +610,12 @@ impl HostBuilder {
             pacer: Pacer::new(self.gc),
             history: History::default(),
             watchdog,
+            profiled,
             reloader: Reloader::default(),
+            wishes,
+            carried: Carried::default(),
+            failures: Failures::default(),
+            keeps_messages,
             budget: FrameBudget::new(self.budget),
             time: self.time,
             cleared: false,

@@ -60,6 +60,8 @@ pub(crate) struct Instances {
     over: Vec<OwnerId>,
     /// Scripts that start again by themselves.
     restarts: Vec<Due>,
+    /// Scripts whose main tasklet has failed and is parked.
+    parked: Vec<(Entity, usize, TaskletId)>,
     /// Simulated time.
     now: f64,
 }
@@ -99,8 +101,8 @@ impl Instances {
         (0..count).filter_map(|index| self.start(world, vm, entity, index).err()).collect()
     }
 
-    /// Starts one script, from the top of its function.
-    fn start(
+    /// Starts one script, from the top of its function. If it was running, it and all that it has spawned ends.
+    pub fn start(
         &mut self,
         world: &mut World,
         vm: &Vm,
@@ -165,6 +167,107 @@ impl Instances {
             instance.is_some_and(|instance| instance.owner == due.owner && instance.failed)
         });
         due.iter().filter_map(|due| self.start(world, vm, due.entity, due.index).err()).collect()
+    }
+
+    /// The script whose main tasklet this is.
+    pub fn place_of(&self, owner: OwnerId, tasklet: TaskletId) -> Option<(Entity, usize)> {
+        let estate = self.estates.get(&owner)?;
+        let instance = self.by_entity.get(&estate.entity)?.get(estate.index)?;
+        (instance.owner == owner && instance.tasklet == Some(tasklet))
+            .then_some((estate.entity, estate.index))
+    }
+
+    /// The main tasklet of a script goes on as this one.
+    pub fn follow(
+        &mut self,
+        world: &mut World,
+        vm: &Vm,
+        (entity, index): (Entity, usize),
+        owner: OwnerId,
+        next: TaskletId,
+    ) {
+        let instance = self.by_entity.get_mut(&entity).and_then(|all| all.get_mut(index));
+        let (Some(instance), Some(estate)) = (instance, self.estates.get(&owner)) else { return };
+        if instance.owner == owner {
+            instance.tasklet = Some(next);
+            instance.failed = false;
+            vm.watch(next);
+            vm.set_name(next, &tasklet_name(world, entity, &estate.script));
+            if let Some(&category) = self.categories.get(&estate.script) {
+                vm.set_memory_category(next, category);
+            }
+            set_status(world, entity, index, ScriptStatus::Running);
+        }
+    }
+
+    /// A tasklet has failed and is parked: of a script it may be the main one.
+    pub fn parked(
+        &mut self,
+        world: &mut World,
+        owner: OwnerId,
+        tasklet: TaskletId,
+        message: &str,
+        traceback: &str,
+    ) {
+        let Some((entity, index)) = self.place_of(owner, tasklet) else { return };
+        self.parked.push((entity, index, tasklet));
+        let status = ScriptStatus::Parked { message: message.to_owned(), traceback: traceback.to_owned() };
+        set_status(world, entity, index, status);
+    }
+
+    /// Takes note of parked scripts that go on, or have ended.
+    pub fn follow_parked(&mut self, world: &mut World, vm: &Vm) {
+        if self.parked.is_empty() {
+            return;
+        }
+        for (entity, index, tasklet) in std::mem::take(&mut self.parked) {
+            let known = self.by_entity.get(&entity).and_then(|all| all.get(index));
+            if known.and_then(|instance| instance.tasklet) != Some(tasklet) {
+                continue;
+            }
+            if vm.is_parked(tasklet) {
+                self.parked.push((entity, index, tasklet));
+            } else if vm.is_alive(tasklet) {
+                set_status(world, entity, index, ScriptStatus::Running);
+            }
+        }
+    }
+
+    /// The entities with this script whose main tasklet lives, and whom that belongs to, in the order of the
+    /// entities.
+    pub fn running(&self, script: &str) -> Vec<(Entity, OwnerId)> {
+        let all = self.by_entity.iter().flat_map(|(&entity, all)| all.iter().map(move |one| (entity, one)));
+        let mut running: Vec<(Entity, OwnerId)> = all
+            .filter(|(_, instance)| instance.tasklet.is_some())
+            .filter(|(_, one)| self.estates.get(&one.owner).is_some_and(|estate| estate.script == script))
+            .map(|(entity, one)| (entity, one.owner))
+            .collect();
+        // Two scripts of one entity were made in their order.
+        running.sort_by_key(|&(entity, owner)| (entity.index_u32(), owner));
+        running
+    }
+
+    /// The file of a script has another name: those who run it, or will, know it by that.
+    pub fn rename(&mut self, world: &mut World, vm: &Vm, from: &str, to: &str) {
+        if let Some(category) = self.categories.remove(from) {
+            self.categories.entry(to.to_owned()).or_insert(category);
+        }
+        let mut concerned = Vec::new();
+        for (&owner, estate) in &mut self.estates {
+            if estate.script == from {
+                estate.script = to.to_owned();
+                concerned.push((owner, estate.entity, estate.index));
+            }
+        }
+        for (owner, entity, index) in concerned {
+            if let Some(mut script) = world.get_mut::<Script>(entity) {
+                script.rename(index, to);
+            }
+            let instance = self.by_entity.get(&entity).and_then(|all| all.get(index));
+            if let Some(tasklet) = instance.filter(|one| one.owner == owner).and_then(|one| one.tasklet) {
+                vm.set_name(tasklet, &tasklet_name(world, entity, to));
+            }
+        }
     }
 
     /// A script has failed: it starts again by itself if it is to.
@@ -412,12 +515,13 @@ impl Instances {
         }))
     }
 
-    /// How many scripts run, and how many have failed.
+    /// How many scripts run, and how many have failed, be they parked or ended.
     pub fn counts(&self) -> (usize, usize) {
         let all = self.by_entity.values().flatten();
-        all.fold((0, 0), |(running, failed), instance| {
+        let (running, failed) = all.fold((0, 0), |(running, failed), instance| {
             (running + usize::from(instance.tasklet.is_some()), failed + usize::from(instance.failed))
-        })
+        });
+        (running.saturating_sub(self.parked.len()), failed + self.parked.len())
     }
 }
 

@@ -36,6 +36,7 @@
 //! |---|---|
 //! | building and ticking a host | [`ScriptHost`], [`HostBuilder`], [`FrameReport`] |
 //! | what is guaranteed under overload | [`overload`] |
+//! | editing a running game | [`ReloadReport`], [`ScriptReload`], [`ScriptHost::stuck`], [`Stuck`] |
 //! | giving entities scripts | [`Script`], [`ScriptStatus`], [`Restart`], [`Dormant`] |
 //! | what scripts reach in the world | [`ecs`], [`Scene`] |
 //! | running in a Bevy app (feature `bevy`) | `BluetickPlugin` |
@@ -61,39 +62,44 @@ pub mod overload;
 mod overrun;
 pub mod profile;
 mod pump;
+mod reload;
 mod reloader;
 pub mod scene;
 mod script;
 mod signals;
 mod sleepers;
+mod stuck;
 mod synchro;
 mod tasklet;
 mod ticker;
 mod time;
 mod timekeeping;
 mod watchdog;
+mod wishes;
 mod workers;
 
 #[cfg(feature = "bevy")]
 pub use bevy::{BluetickPlugin, LastFrame, ScriptApp, ScriptFailed, ScriptSystems};
 pub use bluetick_assets::{AssetError, Library};
 pub use bluetick_scripting::{
-    Budget, Channel, Error, ErrorKind, LongestSlice, OverrunPolicy, ReloadReport, Scheduler, Sighting,
-    SliceLimit, SlowSlice, Tasklet, Timing, Vm,
+    Budget, Channel, Error, ErrorKind, LongestSlice, OverrunPolicy, ParkCode, PinCode, ReloadReport,
+    Scheduler, Sighting, SliceLimit, SlowSlice, Tasklet, TaskletId, Timing, Vm,
 };
 pub use clock::{Clock, ClockId};
 pub use collector::GcPace;
 pub use dilation::{ClockMessage, DilationEvent, TimeDilation};
-pub use failure::ScriptFailure;
+pub use failure::{ParkedAt, ScriptFailure};
 pub use frame::FrameReport;
 pub use history::FrameSample;
 pub use host::{BuildError, HostBuilder, ScriptHost};
 pub use overrun::ScriptOverrun;
 pub use profile::{Grant, Profile, ProfileError, Profiles};
 pub use pump::install_real_time;
+pub use reload::{RollbackError, ScriptReload};
 pub use scene::{Scene, SceneError};
 pub use script::{Dormant, Restart, Script, ScriptClock, ScriptStatus};
 pub use signals::SlowListener;
+pub use stuck::{Stuck, Which, Why};
 pub use synchro::SynchroHandle;
 pub use tasklet::TaskletContext;
 pub use ticker::{TickerContext, TickerId};

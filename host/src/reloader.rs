@@ -14,8 +14,10 @@ pub(crate) struct Reloaded {
     pub changed: Vec<String>,
     /// Files came or went, so that scripts may find what they require.
     pub moved: bool,
-    /// Things to tell that are no errors: deleted files, unreadable ones.
+    /// Things to tell that are no errors: new and deleted files, unreadable ones.
     pub notes: Vec<String>,
+    /// Scripts that go on under another name.
+    pub renamed: Vec<(String, String)>,
 }
 
 /// Remembers what is still to be reloaded.
@@ -35,13 +37,33 @@ impl Reloader {
                 continue;
             }
             reloaded.moved |= !matches!(change.kind, ChangeKind::Modified { .. } | ChangeKind::Unreadable(_));
+            let name = change.name.as_str().to_owned();
+            let is_loaded = vm.module(&name).is_some();
             match change.kind {
-                ChangeKind::Modified { .. } | ChangeKind::Added(_) | ChangeKind::Renamed { .. } => {
+                ChangeKind::Modified { .. } => {
                     names.insert(change.name);
                 }
-                ChangeKind::Removed => reloaded
-                    .notes
-                    .push(format!("RL005  {} was deleted; its last version goes on", change.name.as_str())),
+                ChangeKind::Added(_) => {
+                    if !is_loaded {
+                        reloaded.notes.push(format!("{name}.luau is new"));
+                    }
+                    names.insert(change.name);
+                }
+                ChangeKind::Renamed { from, .. } => {
+                    let from = from.as_str().to_owned();
+                    reloaded.notes.push(format!("{from}.luau is {name}.luau now"));
+                    if vm.rename_module(&from, &name, &format!("{name}.luau")) {
+                        self.waiting.remove(&from);
+                        reloaded.renamed.push((from, name));
+                    }
+                    names.insert(change.name);
+                }
+                ChangeKind::Removed if is_loaded => {
+                    reloaded.notes.push(format!("RL005  {name} was deleted; its last version goes on"));
+                }
+                ChangeKind::Removed => {
+                    reloaded.notes.push(format!("{name}.luau was deleted; nobody has used it"));
+                }
                 ChangeKind::Unreadable(error) => reloaded.notes.push(format!("RL007  {error}")),
             }
         }

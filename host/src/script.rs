@@ -35,7 +35,13 @@ struct Entry {
     restart: Restart,
 }
 
-/// When a script starts again that has failed. A script that has returned does not.
+/// When a script starts again that an error has ended. A script that has returned does not.
+///
+/// As long as failed tasklets are [parked](crate::HostBuilder::park_failed), which they are unless the host is told
+/// otherwise, an error ends hardly any: a parked script is not started again by itself, under whatever policy,
+/// because it would lose its place and its locals. It goes on from the statement that failed when its file is mended,
+/// or begins anew when somebody [restarts](crate::ScriptHost::restart) it. A game that nobody edits switches parking
+/// off, so that these policies meet every failure.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Restart {
     /// When its file, or one that it requires, changes.
@@ -68,6 +74,14 @@ pub enum ScriptStatus {
     Running,
     /// Its function has returned.
     Finished,
+    /// An error has stopped it. It waits at the statement that failed, with its locals, and goes on from there when
+    /// its file, or one that it requires, is mended.
+    Parked {
+        /// What is wrong, with `file:line:` where known.
+        message: String,
+        /// The calls that led there, innermost first, one a line.
+        traceback: String,
+    },
     /// It could not be loaded, or an error has ended it. It starts anew when its file, or one that it
     /// requires, changes.
     Failed {
@@ -124,6 +138,13 @@ impl Script {
     /// How the scripts are doing, in the same order.
     pub fn statuses(&self) -> impl Iterator<Item = &ScriptStatus> {
         self.entries.iter().map(|entry| &entry.status)
+    }
+
+    /// The file of a script has another name.
+    pub(crate) fn rename(&mut self, index: usize, name: &str) {
+        if let Some(entry) = self.entries.get_mut(index) {
+            entry.name = name.to_owned();
+        }
     }
 
     pub(crate) fn set_status(&mut self, index: usize, status: ScriptStatus) {

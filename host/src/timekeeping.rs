@@ -201,6 +201,7 @@ impl ScriptHost {
     /// from then on goes on at once (`semantics.md` 5.14, with the sleepers that CCP's forgets).
     pub fn shut_down(&mut self, world: &mut World) -> Vec<ScriptFailure> {
         self.tickers.clear();
+        self.failures.clear();
         let mut report = FrameReport::default();
         let waiting = self.synchro.borrow_mut().shut_down(&self.vm);
         let ended = self.bridge.lend(world, || self.vm.end(&waiting));
@@ -208,6 +209,7 @@ impl ScriptHost {
             tracing::error!("a tasklet could not be killed: {error}");
         }
         self.note_ended(world, &mut report);
+        self.note_parked(world, &mut report);
         report.failures
     }
 }

@@ -303,7 +303,7 @@ pub use luau::{
     VmConfig, Wait, excerpt,
 };
 pub use native::{Channel, IntoOutcome, Iter, RunLimit, Scheduler, Tasklet, uthread};
-pub use reload::{Difference, ParkCode, Parked, Pin, PinCode, Reason, ReloadReport, ReloadedModule};
+pub use reload::{Difference, ParkCode, Parked, Pin, PinCode, Reason, ReloadReport, ReloadedModule, Stale};
 pub use scheduler::{ChannelId, Error, ErrorKind, Overflow, OwnerId, TaskletId};
 
 /// The raw side of the VM, for the few files of `host` that own a part of its boundary.

@@ -110,7 +110,7 @@ fn a_module_that_is_broken_is_reported_with_its_place_and_an_excerpt() {
             None,
             &["nothing.luau: a script has to return one value", "returns nothing"],
         ),
-        ("empty", ModuleFault::Return, None, &["returns nothing"]),
+        ("empty", ModuleFault::Empty, None, &["empty.luau: the file is empty"]),
         ("nil", ModuleFault::Return, None, &["returns 1 values or nil"]),
         ("two", ModuleFault::Return, None, &["returns 2 values"]),
         (

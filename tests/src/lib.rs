@@ -48,6 +48,11 @@ impl Game {
         Self::build(scripts, |builder| builder)
     }
 
+    /// A game as its designers play it: scripts that fail are parked.
+    pub fn edited<N: AsRef<str>, T: AsRef<str>>(scripts: impl IntoIterator<Item = (N, T)>) -> Self {
+        Self::build(scripts, |builder| builder.park_failed(true))
+    }
+
     /// As [`new`](Self::new), with a host to which `add` has added what it needs.
     pub fn build<N: AsRef<str>, T: AsRef<str>>(
         scripts: impl IntoIterator<Item = (N, T)>,
@@ -64,6 +69,8 @@ impl Game {
             // How fast the machine is shows in no test that doesn't ask for it.
             .budget(Duration::MAX)
             .slice(SliceLimit::ticks(20_000_000))
+            // Most tests want to see how tasklets end.
+            .park_failed(false)
             .keep_printed();
         let mut world = World::new();
         let host = add(builder).build(&mut world).expect("the host can be built");

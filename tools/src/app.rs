@@ -8,6 +8,7 @@ use crate::{
     frame_times::FrameTimes,
     journal::Journal,
     rates::{RateMeter, Rates},
+    session::Remedy,
     snapshot::{Creature, EntityId, Kind, Snapshot},
 };
 
@@ -59,6 +60,10 @@ pub enum Action {
     Errors,
     /// Show the newest reload, then older ones, then none.
     Reloads,
+    /// Show the first tasklets that are stuck, then others, then none.
+    Stuck,
+    /// Do something about the tasklets that are shown.
+    Remedy(Remedy),
     /// Show or hide the keys.
     Help,
     /// The terminal has another size.
@@ -99,6 +104,10 @@ impl Action {
             KeyCode::Esc => Self::Back,
             KeyCode::Char('e') => Self::Errors,
             KeyCode::Char('r') => Self::Reloads,
+            KeyCode::Char('t') => Self::Stuck,
+            KeyCode::Char('y') => Self::Remedy(Remedy::Retry),
+            KeyCode::Char('s') => Self::Remedy(Remedy::Restart),
+            KeyCode::Char('k') => Self::Remedy(Remedy::Kill),
             KeyCode::Char('?' | 'h') => Self::Help,
             _ => return None,
         })
@@ -112,6 +121,8 @@ pub enum Focus {
     Error(u64),
     /// A reload.
     Reload(u64),
+    /// Tasklets that are stuck.
+    Stuck(u64),
 }
 
 /// The creature that is followed, and enough of it to find a neighbour when it is gone.
@@ -152,6 +163,8 @@ pub struct App {
     behind: bool,
     followee: Option<Followee>,
     focus: Option<Focus>,
+    /// What is to be done about tasklets that are stuck.
+    remedies: Vec<(u64, Remedy)>,
     help: bool,
     quitting: bool,
 }
@@ -172,6 +185,7 @@ impl App {
             behind: false,
             followee: None,
             focus: None,
+            remedies: Vec::new(),
             help: false,
             quitting: false,
         }
@@ -212,6 +226,12 @@ impl App {
                 let mut numbers = self.journal.reloads().iter().rev().map(|reload| reload.stamp.number);
                 self.focus = numbers.find(|&number| number < chosen).map(Focus::Reload);
             }
+            Action::Stuck => self.focus = self.next_stuck().map(Focus::Stuck),
+            Action::Remedy(remedy) => match self.focus {
+                Some(Focus::Stuck(number)) => self.remedies.push((number, remedy)),
+                // First it is shown what would be done to whom.
+                _ => self.focus = self.next_stuck().map(Focus::Stuck).or(self.focus),
+            },
             Action::Help => self.help = !self.help,
             Action::Redraw => {}
         }
@@ -224,6 +244,12 @@ impl App {
         self.snapshot = snapshot;
         if self.journal.revision() != journal.revision() {
             self.journal = journal.clone();
+        }
+        if let Some(Focus::Stuck(number)) = self.focus
+            && !self.snapshot.stuck.iter().any(|group| group.number == number)
+        {
+            // They are not stuck any more.
+            self.focus = None;
         }
         if let Some(creature) = self.followed_creature() {
             self.followee = Some(Followee::new(creature));
@@ -243,6 +269,21 @@ impl App {
     /// Hands out the ticks that were asked for one by one.
     pub fn take_steps(&mut self) -> u32 {
         std::mem::take(&mut self.steps)
+    }
+
+    /// Hands out what is to be done about tasklets that are stuck.
+    pub fn take_remedies(&mut self) -> Vec<(u64, Remedy)> {
+        std::mem::take(&mut self.remedies)
+    }
+
+    /// The tasklets that are shown after those that are shown now.
+    fn next_stuck(&self) -> Option<u64> {
+        let groups = &self.snapshot.stuck;
+        let next = match self.focus {
+            Some(Focus::Stuck(number)) => groups.iter().position(|group| group.number == number)? + 1,
+            _ => 0,
+        };
+        groups.get(next).map(|group| group.number)
     }
 
     /// The newest snapshot.
@@ -417,6 +458,10 @@ mod tests {
             (KeyCode::Esc, Action::Back),
             (KeyCode::Char('e'), Action::Errors),
             (KeyCode::Char('r'), Action::Reloads),
+            (KeyCode::Char('t'), Action::Stuck),
+            (KeyCode::Char('y'), Action::Remedy(Remedy::Retry)),
+            (KeyCode::Char('s'), Action::Remedy(Remedy::Restart)),
+            (KeyCode::Char('k'), Action::Remedy(Remedy::Kill)),
             (KeyCode::Char('?'), Action::Help),
             (KeyCode::Char('h'), Action::Help),
             (KeyCode::Char('q'), Action::Quit),
@@ -514,6 +559,26 @@ mod tests {
             focus,
             [Some(Error(3)), Some(Error(1)), Some(Reload(2)), Some(Error(3)), Some(Error(1)), None]
         );
+    }
+
+    #[test]
+    fn stuck_tasklets_are_cycled_and_mended_only_when_they_are_shown() {
+        let mut app = App::new(1.0);
+        let mut snapshot = Snapshot::empty();
+        snapshot.stuck = vec![sample::stuck(7, true), sample::stuck(9, false)];
+        app.observe(snapshot.clone(), &Journal::default());
+        app.handle(Action::Remedy(Remedy::Kill));
+        assert_eq!((app.focus(), app.take_remedies()), (Some(Focus::Stuck(7)), vec![]));
+        app.handle(Action::Remedy(Remedy::Kill));
+        assert_eq!(app.take_remedies(), [(7, Remedy::Kill)]);
+        app.handle(Action::Stuck);
+        assert_eq!(app.focus(), Some(Focus::Stuck(9)));
+        app.handle(Action::Stuck);
+        assert_eq!(app.focus(), None);
+        app.handle(Action::Stuck);
+        snapshot.stuck.remove(0);
+        app.observe(snapshot, &Journal::default());
+        assert_eq!(app.focus(), None, "they are not stuck any more");
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub struct SourceLine {
 pub struct ScriptError {
     /// What it did to its tasklet.
     pub fate: Fate,
+    /// The code in reports, such as `RL201`, if it has one.
+    pub code: Option<&'static str>,
     /// What is wrong, without its place.
     pub message: String,
     /// Where.

@@ -1,5 +1,6 @@
 //! A project that plays: a world with the host that runs its scripts, as the players see it.
 
+use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,15 +8,16 @@ use std::time::Duration;
 use bevy_ecs::prelude::*;
 use bluetick::ecs::Value;
 use bluetick::{
-    FrameReport, Library, Scene, Script, ScriptFailure, ScriptHost, ScriptStatus, SliceLimit, TimeDilation,
+    FrameReport, Library, ReloadReport, Scene, Script, ScriptFailure, ScriptHost, ScriptStatus, SliceLimit,
+    Stuck, TimeDilation, Which,
 };
 
 use crate::arena::{self, Announcements, Arena, Glyph, Health, Team, Transform};
 use crate::journal::{Fate, Journal, Reload, ScriptError, SourceLine};
-use crate::session::Session;
+use crate::session::{Remedy, Session};
 use crate::snapshot::{
-    Bounds, Budget, Creature, EntityId, Entry, Followed, Hue, Load, Place, Snapshot, TaskletCounts,
-    TaskletState,
+    Bounds, Budget, Creature, EntityId, Entry, Followed, Hue, Load, Place, Snapshot, StuckGroup,
+    TaskletCounts, TaskletState,
 };
 
 /// The deepest that a state table is shown.
@@ -23,6 +25,9 @@ const DEPTH: usize = 4;
 
 /// The most entries of a state table that are shown.
 const MOST_ENTRIES: usize = 60;
+
+/// Frames between two looks at the tasklets that are stuck, while there are some.
+const LOOK_EVERY: u32 = 20;
 
 /// What to play, and how.
 #[derive(Debug, Clone, Default)]
@@ -58,6 +63,11 @@ pub struct Live {
     load: Load,
     sleeping: usize,
     yielding: usize,
+    /// As of the last look, since to look takes time.
+    stuck: Vec<Stuck>,
+    /// Frames until the next look.
+    next_look: u32,
+    parked: usize,
 }
 
 impl Live {
@@ -117,6 +127,9 @@ impl Live {
             load: Load::default(),
             sleeping: 0,
             yielding: 0,
+            stuck: Vec::new(),
+            next_look: 0,
+            parked: 0,
         })
     }
 
@@ -136,20 +149,10 @@ impl Live {
         for note in report.notes {
             self.journal.log(note);
         }
+        let has_changed = report.reload.is_some() || report.parked != self.parked;
+        self.parked = report.parked;
         if let Some(reload) = report.reload {
-            let refused = reload.is_refused();
-            let text = reload.to_string();
-            let mut lines = text.lines().map(|line| line.trim_end().to_owned());
-            let title = lines.next().unwrap_or_default();
-            let title =
-                title.trim_start_matches("reload refused").trim_start_matches("reload").trim().to_owned();
-            let details = lines.map(|line| line.trim_start().to_owned()).collect();
-            if !refused {
-                for module in &reload.modules {
-                    self.journal.mend(&module.file);
-                }
-            }
-            self.journal.reload(Reload { title, refused, details, took: Some(report.reload_time) });
+            self.tell_reload(&reload, report.reload_time);
         }
         // One that goes on and on is told of at its first slice, its second, its fourth ...
         for overrun in report.overruns.iter().filter(|overrun| overrun.in_a_row.is_power_of_two()) {
@@ -166,6 +169,10 @@ impl Live {
             gc_total: self.load.gc_total + report.gc_time,
             dilation: report.dilation,
         };
+        self.next_look = self.next_look.saturating_sub(1);
+        if has_changed || self.next_look == 0 && !self.stuck.is_empty() {
+            self.look_for_stuck();
+        }
         self.slices += report.slices;
         self.messages += report.messages;
         self.budget = match report.budget {
@@ -173,6 +180,37 @@ impl Live {
             _ => None,
         };
         (self.sleeping, self.yielding) = (report.sleeping, report.yielding);
+    }
+
+    fn tell_reload(&mut self, reload: &ReloadReport, took: Duration) {
+        let refused = reload.is_refused();
+        let text = reload.to_string();
+        let mut lines = text.lines().map(str::trim);
+        let title = lines.next().unwrap_or_default();
+        let title = title.trim_start_matches("reload refused").trim_start_matches("reload").trim().to_owned();
+        let mut details = Vec::new();
+        let mut pins = reload.pins.iter();
+        for line in lines {
+            details.push(line.to_owned());
+            // Below each place at which somebody finishes on old text stands that text.
+            if line.starts_with("old ")
+                && let Some(pin) = pins.next()
+            {
+                let source = self.host.excerpt(&format!("{}#{}", pin.file, pin.version), pin.line);
+                details.extend(source.lines().map(|line| format!("  {line}")));
+            }
+        }
+        if !refused {
+            for module in &reload.modules {
+                self.journal.mend(&module.file);
+            }
+        }
+        self.journal.reload(Reload { title, refused, details, took: Some(took) });
+    }
+
+    fn look_for_stuck(&mut self) {
+        self.stuck = self.host.stuck();
+        self.next_look = LOOK_EVERY;
     }
 
     fn creatures(&mut self) -> Vec<Creature> {
@@ -248,6 +286,7 @@ impl Live {
             tasklet: state,
             status: match script.and_then(|script| script.statuses().next()) {
                 Some(ScriptStatus::Failed { message, .. }) => format!("failed: {message}"),
+                Some(ScriptStatus::Parked { message, .. }) => format!("parked: {message}"),
                 Some(ScriptStatus::Finished) => "finished".into(),
                 Some(ScriptStatus::Starting) => "starting".into(),
                 Some(ScriptStatus::Running) => "waiting".into(),
@@ -285,13 +324,60 @@ impl Session for Live {
             tasklets: self.tasklets(),
             slices: self.slices,
             messages: self.messages,
+            stuck: self.stuck.iter().map(stuck_group).collect(),
             followed: follow.and_then(|follow| self.followed(follow)),
         }
+    }
+
+    fn remedy(&mut self, number: u64, remedy: Remedy) {
+        let Some(stuck) = self.stuck.iter().find(|stuck| stuck_number(stuck) == number).cloned() else {
+            return;
+        };
+        let (world, which) = (&mut self.world, Which::Those(&stuck.tasklets));
+        let (count, what) = match remedy {
+            Remedy::Retry => (self.host.retry(world, which), "go on"),
+            Remedy::Restart => (self.host.restart(world, which), "begin anew"),
+            Remedy::Kill => (self.host.kill(world, which), "end"),
+        };
+        self.journal.log(format!("{}: {count} of {} tasklets {what}", stuck.place(), stuck.tasklets.len()));
+        self.look_for_stuck();
     }
 
     fn journal(&self) -> &Journal {
         &self.journal
     }
+}
+
+/// By which the player knows tasklets that are stuck, as long as they are.
+fn stuck_number(stuck: &Stuck) -> u64 {
+    let text = format!("{} {} {}", stuck.code(), stuck.place(), stuck.message);
+    let mut hasher = std::hash::DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn stuck_group(stuck: &Stuck) -> StuckGroup {
+    StuckGroup {
+        number: stuck_number(stuck),
+        parked: stuck.is_parked(),
+        code: stuck.code(),
+        place: stuck.place(),
+        line: stuck.line,
+        count: stuck.tasklets.len(),
+        first: stuck.tasklet.clone(),
+        message: stuck.message.clone(),
+        excerpt: source_lines(&stuck.excerpt),
+        advice: stuck.advice.clone(),
+    }
+}
+
+/// An excerpt, line by line.
+fn source_lines(excerpt: &str) -> Vec<SourceLine> {
+    let lines = excerpt.lines().filter_map(|line| {
+        let (number, text) = line.trim_start_matches('>').split_once(" | ")?;
+        Some(SourceLine { number: number.trim().parse().ok()?, text: text.into() })
+    });
+    lines.collect()
 }
 
 /// The demo's folder: `assets` where one stands, or where the sources were when this was built.
@@ -309,7 +395,7 @@ fn id(entity: Entity) -> EntityId {
 
 fn state_of(script: &Script) -> Option<TaskletState> {
     script.statuses().next().map(|status| match status {
-        ScriptStatus::Failed { .. } => TaskletState::Failed,
+        ScriptStatus::Failed { .. } | ScriptStatus::Parked { .. } => TaskletState::Failed,
         ScriptStatus::Starting => TaskletState::Runnable,
         ScriptStatus::Running | ScriptStatus::Finished => TaskletState::Sleeping,
     })
@@ -338,24 +424,21 @@ fn script_error(world: &World, mut failure: ScriptFailure) -> ScriptError {
         }
         _ => failure.message.clone(),
     };
-    let excerpt = failure.excerpt.lines().filter_map(|line| {
-        let (number, text) = line.trim_start_matches('>').split_once(" | ")?;
-        Some(SourceLine { number: number.trim().parse().ok()?, text: text.into() })
-    });
     ScriptError {
-        fate: Fate::Failed,
+        fate: if failure.parked.is_some() { Fate::Parked } else { Fate::Failed },
+        code: failure.parked.as_ref().map(|parked| parked.code.as_str()),
         message,
         place: at,
         traceback: failure.traceback.lines().map(str::to_owned).collect(),
-        excerpt: excerpt.collect(),
+        excerpt: source_lines(&failure.excerpt),
         entity: failure.entity.map(|entity| {
             let name =
                 world.get::<Name>(entity).map_or_else(|| failure.script.clone(), |n| n.as_str().to_owned());
             (id(entity), name)
         }),
         tasklet: Some(failure.tasklet),
-        notes: Vec::new(),
-        count: 1,
+        notes: failure.parked.map(|parked| parked.advice).into_iter().collect(),
+        count: failure.count as u64,
         mended: false,
     }
 }

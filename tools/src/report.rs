@@ -1,6 +1,9 @@
 //! The words in which reloads and errors are told, in the terminal and in text alike.
 
-use crate::journal::{Fate, Reload, ScriptError};
+use crate::{
+    journal::{Fate, Reload, ScriptError, SourceLine},
+    snapshot::StuckGroup,
+};
 
 /// What a line of a report is, for who can colour it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,20 +65,42 @@ pub fn error(error: &ScriptError) -> Vec<ReportLine> {
         let also = if error.count > 1 { "first: " } else { "" };
         first += &format!(" ({also}entity {entity}, \"{name}\")");
     }
+    if let Some(code) = error.code {
+        first += &format!("   {code}");
+    }
 
     let mut lines = vec![line(if error.mended { Tone::Faint } else { Tone::Bad }, first)];
     lines.extend(error.message.lines().map(|text| line(Tone::Text, format!("  {text}"))));
     let failing = error.place.as_ref().map(|place| place.line);
-    for source in &error.excerpt {
-        let marked = failing == Some(source.number);
-        let (mark, tone) = if marked { ('>', Tone::Marked) } else { (' ', Tone::Faint) };
-        // The editor's tabs would end up at other stops here.
-        let text = source.text.replace('\t', "    ");
-        lines.push(line(tone, format!("  {mark} {:>4} | {text}", source.number)));
-    }
+    lines.extend(excerpt(&error.excerpt, failing));
     lines.extend(error.traceback.iter().map(|text| line(Tone::Faint, format!("    {text}"))));
     lines.extend(error.notes.iter().map(|text| line(Tone::Text, format!("  {text}"))));
     lines
+}
+
+/// The report of tasklets that are stuck: what and where, how many, the source, what can be done.
+pub fn stuck(group: &StuckGroup) -> Vec<ReportLine> {
+    let (what, tone) = if group.parked { ("parked", Tone::Bad) } else { ("old", Tone::Text) };
+    let whose = match group.count {
+        1 => format!("1 tasklet ({})", group.first),
+        count => format!("{count} tasklets (first: {})", group.first),
+    };
+    let mut lines = vec![line(tone, format!("{what}  {}   {whose}   {}", group.place, group.code))];
+    lines.extend(group.message.lines().map(|text| line(Tone::Text, format!("  {text}"))));
+    lines.extend(excerpt(&group.excerpt, Some(group.line)));
+    lines.push(line(Tone::Text, format!("  {}", group.advice)));
+    lines
+}
+
+/// Source, with a mark at one line.
+fn excerpt(source: &[SourceLine], marked: Option<u32>) -> impl Iterator<Item = ReportLine> {
+    source.iter().map(move |source| {
+        let (mark, tone) =
+            if marked == Some(source.number) { ('>', Tone::Marked) } else { (' ', Tone::Faint) };
+        // The editor's tabs would end up at other stops here.
+        let text = source.text.replace('\t', "    ");
+        line(tone, format!("  {mark} {:>4} | {text}", source.number))
+    })
 }
 
 /// `text` on one line and without control characters: what a script says must not steer the terminal.
@@ -86,7 +111,7 @@ pub fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{journal::SourceLine, sample};
+    use crate::sample;
 
     fn text(lines: Vec<ReportLine>) -> String {
         lines.into_iter().map(|line| line.text + "\n").collect()
@@ -118,6 +143,37 @@ mod tests {
                 "      28 |     if d < 2 then\n",
                 "    hunter.luau:27 in chase\n",
                 "    hunter.luau:12 in run\n",
+            )
+        );
+    }
+
+    #[test]
+    fn a_parked_error_says_so_with_its_code_and_what_to_do() {
+        let mut parked = sample::error("guard.luau", 27);
+        (parked.fate, parked.code, parked.count) = (Fate::Parked, Some("RL201"), 10_000);
+        parked.notes = vec!["it goes on from line 27 when guard.luau is saved again;  locals: hp=57".into()];
+        let told = text(error(&parked));
+        assert!(
+            told.starts_with(
+                "parked  guard.luau:27 in chase   10000 tasklets (first: entity 4v1, \"gate guard\")   RL201\n"
+            ),
+            "{told}"
+        );
+        assert!(
+            told.ends_with("  it goes on from line 27 when guard.luau is saved again;  locals: hp=57\n"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn tasklets_on_old_text_are_told_with_that_text() {
+        assert_eq!(
+            text(stuck(&sample::stuck(7, false))),
+            concat!(
+                "old  guard.luau#3:21 in patrol   3 tasklets (first: guard of entity 4v1)   RL104\n",
+                "  new local 'target' has no value at this wait\n",
+                "  >   21 |         rest()\n",
+                "  give it a constant ('local target = nil'), or restart guard.luau\n",
             )
         );
     }

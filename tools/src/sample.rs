@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::{
     journal::{Fate, Journal, Reload, ScriptError, SourceLine},
-    session::Session,
+    session::{Remedy, Session},
     snapshot::{
         Bounds, Budget, Creature, EntityId, Entry, Followed, Hue, Landmark, Load, Place, Snapshot,
-        TaskletCounts, TaskletState,
+        StuckGroup, TaskletCounts, TaskletState,
     },
 };
 
@@ -40,6 +40,7 @@ pub(crate) fn error(file: &str, line: u32) -> ScriptError {
     let source = |number, text: &str| SourceLine { number, text: text.into() };
     ScriptError {
         fate: Fate::Failed,
+        code: None,
         message: "attempt to index nil with 'x'".into(),
         place: Some(Place { file: file.into(), line, function: Some("chase".into()) }),
         traceback: vec![format!("{file}:{line} in chase"), format!("{file}:12 in run")],
@@ -53,6 +54,29 @@ pub(crate) fn error(file: &str, line: u32) -> ScriptError {
         notes: vec![],
         count: 1,
         mended: false,
+    }
+}
+
+/// Three tasklets on old text, or parked.
+pub(crate) fn stuck(number: u64, parked: bool) -> StuckGroup {
+    let source = SourceLine { number: 21, text: "        rest()".into() };
+    StuckGroup {
+        number,
+        parked,
+        code: if parked { "RL201" } else { "RL104" },
+        place: if parked { "guard.luau:21 in patrol".into() } else { "guard.luau#3:21 in patrol".into() },
+        line: 21,
+        count: 3,
+        first: "guard of entity 4v1".into(),
+        message: match parked {
+            true => "attempt to index nil with 'x'".into(),
+            false => "new local 'target' has no value at this wait".into(),
+        },
+        excerpt: vec![source],
+        advice: match parked {
+            true => "it goes on from line 21 when guard.luau is saved again;  locals: hp=57".into(),
+            false => "give it a constant ('local target = nil'), or restart guard.luau".into(),
+        },
     }
 }
 
@@ -78,6 +102,7 @@ pub(crate) struct Sample {
     creatures: Vec<Creature>,
     slices: u64,
     messages: u64,
+    stuck: Vec<StuckGroup>,
     journal: Journal,
 }
 
@@ -91,6 +116,7 @@ impl Sample {
             creatures: Vec::new(),
             slices: 0,
             messages: 0,
+            stuck: Vec::new(),
             journal: Journal::default(),
         };
         for (behaviour, glyph, hue, count) in KINDS {
@@ -133,6 +159,7 @@ impl Sample {
                 ],
                 took: None,
             }),
+            320 => self.stuck = vec![stuck(1, true), stuck(2, false)],
             400 => self.journal.announce("The alarm sleeps again; 9 raiders fled"),
             _ => {}
         }
@@ -197,6 +224,7 @@ impl Session for Sample {
             tasklets,
             slices: self.slices,
             messages: self.messages,
+            stuck: self.stuck.clone(),
             followed: followed.map(|creature| Followed {
                 entity: creature.entity,
                 name: creature.name.to_string(),
@@ -224,6 +252,10 @@ impl Session for Sample {
                 ],
             }),
         }
+    }
+
+    fn remedy(&mut self, number: u64, remedy: Remedy) {
+        self.stuck.retain(|group| group.number != number || remedy == Remedy::Retry && !group.parked);
     }
 
     fn journal(&self) -> &Journal {

@@ -221,6 +221,31 @@ pub struct Entry {
     pub value: String,
 }
 
+/// Tasklets that need somebody, at one place and for one reason.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StuckGroup {
+    /// Stays the same while they are there.
+    pub number: u64,
+    /// They have failed and are parked; else they finish on old text.
+    pub parked: bool,
+    /// The code in reports, such as `RL201`.
+    pub code: &'static str,
+    /// Where they are: `guard.luau:27 in patrol`.
+    pub place: String,
+    /// The line of that place.
+    pub line: u32,
+    /// How many.
+    pub count: usize,
+    /// The name of the first of them.
+    pub first: String,
+    /// What is wrong.
+    pub message: String,
+    /// The source around the line, in the text that they run.
+    pub excerpt: Vec<crate::journal::SourceLine>,
+    /// What can be done.
+    pub advice: String,
+}
+
 /// All about the entity that is followed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Followed {
@@ -293,6 +318,8 @@ pub struct Snapshot {
     pub slices: u64,
     /// Messages delivered since the start.
     pub messages: u64,
+    /// The tasklets that need somebody.
+    pub stuck: Vec<StuckGroup>,
     /// The followed entity, if it was asked for and is still there.
     pub followed: Option<Followed>,
 }
@@ -313,6 +340,7 @@ impl Snapshot {
             tasklets: TaskletCounts::default(),
             slices: 0,
             messages: 0,
+            stuck: Vec::new(),
             followed: None,
         }
     }

@@ -61,6 +61,9 @@ fn play_on(session: &mut impl Session, console: &mut impl Console, settings: Set
         if app.is_quitting() {
             return Ok(());
         }
+        for (number, remedy) in app.take_remedies() {
+            session.remedy(number, remedy);
+        }
         let now = console.now();
         let elapsed = now.saturating_duration_since(shown);
         shown = now;
@@ -120,6 +123,7 @@ mod tests {
         app::Towards,
         journal::Journal,
         sample::Sample,
+        session::Remedy,
         snapshot::{EntityId, Snapshot},
     };
 
@@ -194,6 +198,16 @@ mod tests {
         assert_eq!(console.frames().last(), Some(&50));
     }
 
+    #[test]
+    fn a_key_mends_the_tasklets_that_are_shown() {
+        let keys = [(170, Action::Stuck), (171, Action::Remedy(Remedy::Restart)), (175, Action::Quit)];
+        let mut console = Script::new(&keys);
+        let mut sample = Sample::new(1);
+        play_on(&mut sample, &mut console, AT_ONCE).expect("plays");
+        let left: Vec<u64> = sample.snapshot(None).stuck.iter().map(|group| group.number).collect();
+        assert_eq!(left, [2]);
+    }
+
     /// A world whose ticks take longer than there is time.
     struct Slow(Sample, Rc<Cell<Instant>>);
 
@@ -205,6 +219,10 @@ mod tests {
 
         fn snapshot(&mut self, follow: Option<EntityId>) -> Snapshot {
             self.0.snapshot(follow)
+        }
+
+        fn remedy(&mut self, number: u64, remedy: Remedy) {
+            self.0.remedy(number, remedy);
         }
 
         fn journal(&self) -> &Journal {

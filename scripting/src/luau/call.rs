@@ -110,6 +110,26 @@ impl Call<'_> {
             && unsafe { self.machine.can_block(self.L) }
     }
 
+    /// The module whose function calls, in its newest or in an older text; `None` if it is of no module. A function
+    /// of the VM between them, such as `pcall`, doesn't count.
+    pub fn caller_module(&self) -> Option<String> {
+        for level in 1.. {
+            // SAFETY: `L` is the state of the running call; `lua_getinfo` fills `debug` if there is such a level.
+            let file = unsafe {
+                let mut debug: lua_Debug = std::mem::zeroed();
+                if lua_getinfo(self.L, level, c"s".as_ptr(), &mut debug) == 0 {
+                    return None;
+                }
+                if CStr::from_ptr(debug.what) == c"C" {
+                    continue;
+                }
+                CStr::from_ptr(debug.short_src).to_string_lossy().into_owned()
+            };
+            return self.machine.vm()?.module_of_file(&file);
+        }
+        None
+    }
+
     /// How many arguments there are.
     pub fn len(&self) -> c_int {
         // SAFETY: `L` is the state of the running call.

@@ -97,6 +97,7 @@ unsafe fn push_native(L: *mut lua_State) {
             (c"detach", detach),
             (c"empty", empty),
             (c"on_end", on_end),
+            (c"on_ask", on_ask),
             (c"owner", owner),
             (c"check_block", check_block),
             (c"queue", super::api::new_queue),
@@ -206,6 +207,26 @@ impl Machine {
             })?;
         }
         Ok(handled)
+    }
+
+    /// Whether somebody waits for the end of a tasklet that the library watches, and will get its error.
+    ///
+    /// # Safety
+    /// The helper is idle.
+    pub(super) unsafe fn is_awaited(&self, id: TaskletId) -> bool {
+        let Some(on_ask) = self.on_ask.get() else { return false };
+        let mut awaited = false;
+        // SAFETY: the caller's; the closure owns nothing.
+        let asked = unsafe {
+            protect(self.helper, |L| {
+                self.anchors().push(on_ask, L);
+                self.push_tasklet(L, id);
+                lua_call(L, 1, 1);
+                awaited = lua_toboolean(L, -1) != 0;
+            })
+        };
+        // Without memory to ask, it ends as it would have otherwise.
+        asked.is_err() || awaited
     }
 
     /// Where the error on top of a body's stack comes from: where the library has stopped it first, or else
@@ -373,6 +394,17 @@ unsafe extern "C-unwind" fn on_end(L: *mut lua_State) -> c_int {
         let machine = Machine::of(L);
         let anchor = machine.anchors().keep(L, 1);
         machine.on_end.set(Some(anchor));
+        0
+    }
+}
+
+/// `on_ask(f)`: what is called with a tasklet that was watched and has failed: whether somebody waits for its end.
+unsafe extern "C-unwind" fn on_ask(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the library with a function.
+    unsafe {
+        let machine = Machine::of(L);
+        let anchor = machine.anchors().keep(L, 1);
+        machine.on_ask.set(Some(anchor));
         0
     }
 }

@@ -113,13 +113,21 @@ pub(crate) struct Machine {
     pub(super) watch: SliceWatch,
     /// Where time goes.
     pub(super) accounting: Accounting,
+    /// The handler of errors that the host has set, or a script outside of any host.
     pub(crate) error_handler: Cell<Option<Anchor>>,
+    /// Those of scripts that belong to somebody: each hears the errors of its own tasklets alone.
+    error_handlers: RefCell<Vec<(OwnerId, Anchor)>>,
+    /// Tasklets that scripts want to begin anew, if somebody hears of it.
+    pub(super) restarts: RefCell<Vec<TaskletId>>,
+    pub(super) hears_restarts: Cell<bool>,
     /// The most memory that the VM may use, in bytes.
     pub(super) memory_limit: Cell<usize>,
     /// The files of the library, by name.
     pub(crate) library: Cell<Option<Anchor>>,
     /// The library's function that is told of the ends of tasklets.
     pub(crate) on_end: Cell<Option<Anchor>>,
+    /// The library's function that knows whether somebody waits for the end of a tasklet.
+    pub(crate) on_ask: Cell<Option<Anchor>>,
     pub(crate) schedule_callback: Cell<Option<Anchor>>,
     pub(crate) channel_callback: Cell<Option<Anchor>>,
     /// Between two slices there is more to do than to resume the next one: handles were dropped, or a
@@ -223,9 +231,13 @@ impl Machine {
                 watch,
                 accounting: Accounting::default(),
                 error_handler: Cell::default(),
+                error_handlers: RefCell::default(),
+                restarts: RefCell::default(),
+                hears_restarts: Cell::default(),
                 memory_limit: Cell::new(usize::MAX),
                 library: Cell::default(),
                 on_end: Cell::default(),
+                on_ask: Cell::default(),
                 schedule_callback: Cell::default(),
                 channel_callback: Cell::default(),
                 busy: Cell::new(false),
@@ -338,6 +350,25 @@ impl Machine {
     pub(crate) fn vm(&self) -> Option<&super::vm::Vm> {
         // SAFETY: a VM sets this to itself, and to null when it is dropped.
         unsafe { self.vm.get().as_ref() }
+    }
+
+    /// The handler that was set by a tasklet of this owner.
+    pub(super) fn handler_of(&self, owner: OwnerId) -> Option<Anchor> {
+        let handlers = self.error_handlers.borrow();
+        handlers.iter().find(|(known, _)| *known == owner).map(|(_, handler)| *handler)
+    }
+
+    /// Sets it, or takes it away; the one before is the caller's to let go.
+    pub(super) fn set_handler_of(&self, owner: OwnerId, handler: Option<Anchor>) {
+        let mut handlers = self.error_handlers.borrow_mut();
+        handlers.retain(|(known, _)| *known != owner);
+        handlers.extend(handler.map(|handler| (owner, handler)));
+    }
+
+    /// Who is called with the errors of a tasklet.
+    pub(super) fn handler_for(&self, id: TaskletId) -> Option<Anchor> {
+        let owner = self.scheduler().tasklets.get(id).map(|tasklet| tasklet.owner).unwrap_or_default();
+        self.handler_of(owner).or(self.error_handler.get())
     }
 
     /// `L` is the body of the running tasklet, not a coroutine that its script has made.

@@ -64,6 +64,8 @@ pub enum ModuleFault {
     Load,
     /// It returned nothing, or another type than before (RL003).
     Return,
+    /// There is nothing in it (RL004).
+    Empty,
     /// It was found by nobody, or could not be read (RL007).
     Unreadable,
     /// It requires itself, over others or not.
@@ -77,6 +79,7 @@ impl ModuleFault {
             Self::Syntax => "RL001",
             Self::Load | Self::Cycle => "RL002",
             Self::Return => "RL003",
+            Self::Empty => "RL004",
             Self::Unreadable => "RL007",
         }
     }
@@ -293,6 +296,9 @@ impl Vm {
             self.call_briefly(&function, ()).map_err(|message| fault(ModuleFault::Load, message))?;
         match (results.len(), results.pop_front()) {
             (1, Some(value)) if !value.is_nil() => Ok((value, function)),
+            _ if text.text.trim().is_empty() => {
+                Err(fault(ModuleFault::Empty, format!("{}: the file is empty", text.file)))
+            }
             (n, _) => Err(fault(
                 ModuleFault::Return,
                 format!(

@@ -351,7 +351,7 @@ impl Machine {
                     lua_settop(body, 0);
                 }
             }
-            if failed && self.handle_error(body, &mut trace) {
+            if failed && self.handle_error(id, body, &mut trace) {
                 failed = false;
             }
             if failed && (self.host_takes_errors.get() || is_main || flags.detached) {
@@ -378,8 +378,13 @@ impl Machine {
     /// be done; then the next one is the head of the queue already.
     unsafe fn parks(&self, id: TaskletId, body: *mut lua_State, trace: &str) -> bool {
         let wanted =
-            self.host_takes_errors.get() && id != self.scheduler().main && self.error_handler.get().is_none();
-        let Some(vm) = self.vm().filter(|_| wanted) else { return false };
+            self.host_takes_errors.get() && id != self.scheduler().main && self.handler_for(id).is_none();
+        let Some(vm) = self.vm().filter(|vm| wanted && vm.parks_failed()) else { return false };
+        // An error that somebody waits for is theirs.
+        // SAFETY: between two slices the helper is idle.
+        if self.scheduler().tasklets[id].flags.observed && unsafe { self.is_awaited(id) } {
+            return false;
+        }
         // SAFETY: the error is on top of the stack.
         let failure = unsafe { self.failure(id, body, trace.to_owned()) };
         if vm.park(body, failure).is_err() {
@@ -485,8 +490,8 @@ impl Machine {
 
     /// Calls the error handler in the dying tasklet; true if the error ends there. An error in the
     /// handler takes the place of the tasklet's own; an exit in it is a silent end.
-    unsafe fn handle_error(&self, body: *mut lua_State, trace: &mut String) -> bool {
-        let Some(handler) = self.error_handler.get() else { return false };
+    unsafe fn handle_error(&self, id: TaskletId, body: *mut lua_State, trace: &mut String) -> bool {
+        let Some(handler) = self.handler_for(id) else { return false };
         let mut handled = false;
         self.watch.begin_slice();
         // SAFETY: the helper is idle; the error is on top of the body's stack.

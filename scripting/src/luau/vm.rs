@@ -303,6 +303,11 @@ impl Vm {
 
     /// Forgets an owner; its tasklets belong to nobody from then on.
     pub fn remove_owner(&self, owner: OwnerId) {
+        if let Some(handler) = self.machine.handler_of(owner) {
+            self.machine.set_handler_of(owner, None);
+            // SAFETY: the VM is alive, and nobody else has the anchor.
+            unsafe { self.machine.anchors().release(handler) };
+        }
         self.machine.scheduler().owners.remove(owner);
         self.machine.scheduler().frozen.remove(&owner);
     }
@@ -311,6 +316,16 @@ impl Vm {
     pub fn current_owner(&self) -> OwnerId {
         let scheduler = self.machine.scheduler();
         scheduler.tasklets.get(self.machine.running.get()).map(|t| t.owner).unwrap_or_default()
+    }
+
+    /// Whom a tasklet belongs to; nobody if it is gone.
+    pub fn owner_of(&self, tasklet: TaskletId) -> OwnerId {
+        self.machine.scheduler().tasklets.get(tasklet).map(|tasklet| tasklet.owner).unwrap_or_default()
+    }
+
+    /// What people call a tasklet: its name, or a number.
+    pub fn name_of(&self, tasklet: TaskletId) -> String {
+        self.machine.scheduler().name_of(tasklet)
     }
 
     /// Has the end of the tasklet noted in [`take_ended`](Self::take_ended).

@@ -30,7 +30,7 @@ pub(crate) use live::Live;
 use live::Swap;
 pub use merge::Snapshot;
 use mlua::{Function, IntoLuaMulti, Table, Value};
-pub use report::{Difference, ParkCode, Parked, Pin, PinCode, Reason, ReloadReport, ReloadedModule};
+pub use report::{Difference, ParkCode, Parked, Pin, PinCode, Reason, ReloadReport, ReloadedModule, Stale};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 pub(crate) use variables::snapshot_variables;
@@ -98,7 +98,7 @@ impl Vm {
             }
             let reloaded: Vec<&str> = names.iter().map(String::as_str).collect();
             report.resumed = self.retry_in(&reloaded);
-            report.parked = self.parked_tasklets().len();
+            report.parked = self.parked_ids().len();
             self.call_hooks(&mut report);
         }
         report.took = began.elapsed();
@@ -332,9 +332,30 @@ impl Vm {
         }
     }
 
+    /// The file of a module was given another name or folder: the module goes on under the new name, with its
+    /// state and whoever waits in it. False if it isn't loaded, or the new name is taken.
+    pub fn rename_module(&self, from: &str, to: &str, file: &str) -> bool {
+        let mut modules = self.modules.borrow_mut();
+        if self.machine().is_looping() || modules.loaded.contains_key(to) {
+            return false;
+        }
+        let Some(mut module) = modules.loaded.remove(from) else { return false };
+        module.file = file.into();
+        modules.loaded.insert(to.into(), module);
+        self.rename_generations(from, to, file);
+        true
+    }
+
     /// The text that a module had before the current one.
     pub fn previous_text(&self, module: &str) -> Option<ModuleText> {
         self.modules.borrow().loaded.get(module)?.earlier.last().cloned()
+    }
+
+    /// The module whose text messages know by this name: `guard.luau`, or `guard.luau#3` for an older text.
+    pub fn module_of_file(&self, file: &str) -> Option<String> {
+        let (file, _) = split_version(file);
+        let modules = self.modules.borrow();
+        modules.loaded.iter().find(|(_, module)| module.file == file).map(|(name, _)| name.clone())
     }
 
     /// Brings the previous text of a module back, as a new version; `None` if it has none.
@@ -371,10 +392,14 @@ impl crate::luau::Module {
         mut differences: Vec<Difference>,
         report: &mut ReloadReport,
     ) {
-        if self.earlier.len() == KEPT_TEXTS {
-            self.earlier.remove(0);
+        let before = std::mem::replace(&mut self.text, text.clone());
+        // It may have been evaluated anew for the sake of what it requires.
+        if before.text != text.text {
+            if self.earlier.len() == KEPT_TEXTS {
+                self.earlier.remove(0);
+            }
+            self.earlier.push(before);
         }
-        self.earlier.push(std::mem::replace(&mut self.text, text.clone()));
         self.version += 1;
         self.file = text.file.clone();
         report.modules.push(ReloadedModule {

@@ -164,6 +164,17 @@ pub struct Pin {
     pub reason: Reason,
 }
 
+impl Pin {
+    /// What can be done.
+    pub fn advice(&self) -> String {
+        let Self { file, reason, .. } = self;
+        match &*reason.advice {
+            "" => format!("its next call runs the new text; or restart {file}"),
+            advice => format!("{advice}, or restart {file}"),
+        }
+    }
+}
+
 impl fmt::Display for Pin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { file, version, line, function, reason, .. } = self;
@@ -175,8 +186,21 @@ impl fmt::Display for Pin {
     }
 }
 
+/// A tasklet that finishes a call on old text.
+#[derive(Clone, Debug)]
+pub struct Stale {
+    /// The tasklet.
+    pub tasklet: TaskletId,
+    /// Whom it belongs to.
+    pub owner: OwnerId,
+    /// Its name, or a number.
+    pub name: String,
+    /// Where it was when that text was replaced, and why it could not go on in the new one.
+    pub pin: Pin,
+}
+
 /// Why a tasklet is parked, or can't be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ParkCode {
     /// RL201: it waits at the statement that failed.
     Parked,
@@ -191,6 +215,19 @@ impl ParkCode {
             Self::Parked => "RL201",
             Self::FurtherOut => "RL202",
         }
+    }
+}
+
+impl Parked {
+    /// What can be done, and what is known: `it goes on from line 27 when guard.luau is saved again;  locals: hp=57`.
+    pub fn advice(&self) -> String {
+        let mut text = format!("it goes on from line {} when {} is saved again", self.line, self.file);
+        if !self.locals.is_empty() {
+            let locals: Vec<String> =
+                self.locals.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            text += &format!(";  locals: {}", locals.join(" "));
+        }
+        text
     }
 }
 
@@ -228,6 +265,8 @@ pub struct ReloadReport {
     pub moved: usize,
     /// Tasklets that finish a call on old text.
     pub stale: usize,
+    /// Tasklets that begin anew instead of that, because their module wants it so.
+    pub restarted: usize,
     /// Tasklets that had failed and go on with this.
     pub resumed: usize,
     /// Tasklets that have failed and wait for a fix.
@@ -286,18 +325,21 @@ impl fmt::Display for ReloadReport {
         let modules: Vec<String> =
             self.modules.iter().map(|m| format!("{} #{} -> #{}", m.file, m.from, m.to)).collect();
         writeln!(f, "reload  {}", modules.join(", "))?;
-        let counts: Vec<String> = [
-            (self.moved, "moved"),
-            (self.stale, "on old text"),
-            (self.resumed, "resumed"),
-            (self.parked, "parked"),
+        let mut counts: Vec<String> = [
+            (self.moved, "moved", "moved"),
+            (self.stale, "finishes on old text", "finish on old text"),
+            (self.restarted, "begins anew", "begin anew"),
+            (self.resumed, "goes on after its error", "go on after their error"),
+            (self.parked, "parked", "parked"),
         ]
         .into_iter()
-        .filter(|&(count, _)| count > 0)
-        .map(|(count, what)| format!("{count} {what}"))
+        .filter(|&(count, ..)| count > 0)
+        .map(|(count, one, more)| format!("{count} {}", if count == 1 { one } else { more }))
         .collect();
-        if !counts.is_empty() {
-            writeln!(f, "  tasklets: {}", counts.join(", "))?;
+        if let Some(first) = counts.first_mut() {
+            let (count, what) = first.split_once(' ').unwrap_or_default();
+            *first = format!("{count} tasklet{} {what}", if count == "1" { "" } else { "s" });
+            writeln!(f, "  {}", counts.join(", "))?;
         }
         for difference in &self.differences {
             let Difference { path, before, after, kept, .. } = difference;
@@ -309,9 +351,7 @@ impl fmt::Display for ReloadReport {
         }
         for pin in &self.pins {
             writeln!(f, "  old   {} x {pin}", pin.count)?;
-            if !pin.reason.advice.is_empty() {
-                writeln!(f, "        {}", pin.reason.advice)?;
-            }
+            writeln!(f, "        {}", pin.advice())?;
         }
         for error in &self.hook_errors {
             writeln!(f, "  hook  {error}")?;

@@ -1,7 +1,7 @@
 //! Stands in for `live/` in builds without the feature `reload`: nothing of the VM's insides is known.
 
 use super::merge::{Merge, Place, Snapshot};
-use super::report::{Parked, ReloadReport};
+use super::report::{Parked, ReloadReport, Stale};
 use crate::luau::ffi::lua_State;
 use crate::luau::{Failure, ModuleText, Vm};
 use crate::scheduler::TaskletId;
@@ -81,6 +81,11 @@ impl Vm {
     /// Has tasklets that fail wait for their code to be mended; has no effect without the feature `reload`.
     pub fn park_failed(&self, _: bool) {}
 
+    /// Whether tasklets that fail are parked: not without the feature `reload`.
+    pub fn parks_failed(&self) -> bool {
+        false
+    }
+
     pub(crate) fn park(&self, _: *mut lua_State, _: Failure) -> Result<(), ParkFault> {
         Err(ParkFault::Off)
     }
@@ -91,6 +96,38 @@ impl Vm {
     pub fn parked_tasklets(&self) -> Vec<Parked> {
         Vec::new()
     }
+
+    /// Whether a tasklet has failed and waits for its code to be mended: never without the feature `reload`.
+    pub fn is_parked(&self, _: TaskletId) -> bool {
+        false
+    }
+
+    /// Which tasklets are parked: none without the feature `reload`.
+    pub fn parked_ids(&self) -> Vec<TaskletId> {
+        Vec::new()
+    }
+
+    /// Whether a call of the tasklet runs text that is not current any more: not known without the feature
+    /// `reload`.
+    pub fn is_stale(&self, _: TaskletId) -> bool {
+        false
+    }
+
+    /// The version of the text in which the tasklet has begun: not known without the feature `reload`.
+    pub fn version_of(&self, _: TaskletId) -> Option<u32> {
+        None
+    }
+
+    /// The tasklets that finish a call on old text: not known without the feature `reload`.
+    pub fn stale_tasklets(&self) -> Vec<Stale> {
+        Vec::new()
+    }
+
+    pub(crate) fn beginning_of(&self, _: TaskletId) -> Option<Rc<Function>> {
+        None
+    }
+
+    pub(super) fn rename_generations(&self, _: &str, _: &str, _: &str) {}
 
     /// Those that have failed since the last call.
     pub fn take_parked(&self) -> Vec<Parked> {

@@ -251,6 +251,15 @@ impl Tasklet {
         self.outer().iter().rev().map_while(luau).last().unwrap_or(self.thread)
     }
 
+    /// The Luau coroutine in which it has begun; null if it has begun in Rust, or has no body.
+    pub fn outermost(&self) -> *mut lua_State {
+        match self.outer().first() {
+            Some(Frame::Luau(thread)) => *thread,
+            Some(Frame::Native(_)) => std::ptr::null_mut(),
+            None => self.thread,
+        }
+    }
+
     /// A Rust frame is somewhere on its stack.
     pub fn has_native_frames(&self) -> bool {
         self.alive()

@@ -37,11 +37,13 @@ pub(super) fn header(buffer: &mut Buffer, area: Rect, app: &App, theme: Theme) {
         1 => Some("1 error".to_string()),
         count => Some(format!("{count} errors")),
     };
+    let stuck: usize = snapshot.stuck.iter().map(|group| group.count).sum();
     // The most important first: what doesn't fit is left out from the end.
     let parts = [
         Some(state),
         dilation,
         errors.map(|text| Span::styled(text, theme.bad())),
+        (stuck > 0).then(|| Span::styled(format!("{stuck} stuck"), theme.warning())),
         Some(Span::styled(format!("{:.1} s", snapshot.sim_time), theme.text())),
         Some(Span::styled(format!("frame {}", snapshot.frame), theme.text())),
         Some(Span::styled(format!("{} creatures", snapshot.creatures.len()), theme.faint())),
@@ -72,6 +74,7 @@ pub(super) fn footer(buffer: &mut Buffer, area: Rect, theme: Theme) {
         ("f", "follow"),
         ("e", "errors"),
         ("r", "reloads"),
+        ("t", "stuck"),
         ("?", "help"),
         ("tab", "next kind"),
         ("arrows", "follow that way"),

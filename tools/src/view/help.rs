@@ -9,7 +9,7 @@ use ratatui::{
 
 use super::Theme;
 
-const KEYS: [(&str, &str); 10] = [
+const KEYS: [(&str, &str); 12] = [
     ("space p", "pause, go on"),
     (". n", "one tick"),
     ("+ -", "speed, from 0.25x to 8x"),
@@ -17,13 +17,15 @@ const KEYS: [(&str, &str); 10] = [
     ("tab", "follow the first of the next behaviour"),
     ("arrows", "follow the nearest that way"),
     ("e r", "errors, reloads: the newest, then older ones"),
+    ("t", "stuck tasklets: parked, or on old text; the next ones"),
+    ("y s k", "retry, restart, kill the stuck tasklets shown"),
     ("esc", "close, stop following"),
     ("? h", "these keys"),
     ("q ctrl-c", "quit"),
 ];
 
 pub(super) fn draw(buffer: &mut Buffer, area: Rect, theme: Theme) {
-    let around = area.centered(Constraint::Length(58), Constraint::Length(KEYS.len() as u16 + 4));
+    let around = area.centered(Constraint::Length(60), Constraint::Length(KEYS.len() as u16 + 4));
     Clear.render(around, buffer);
     let inside = super::frame(buffer, around, " keys ", theme);
     let keys = KEYS.map(|(key, meaning)| {

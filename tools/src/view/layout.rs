@@ -23,6 +23,7 @@ const WIDE: u16 = 100;
 pub(super) enum Panel {
     Stats,
     Tasklets,
+    Stuck,
     Follow,
     Director,
     Reloads,
@@ -36,6 +37,7 @@ pub(super) struct Wants {
     /// The rows that the followed entity could use.
     following: Option<u16>,
     open_errors: bool,
+    stuck: bool,
     log: bool,
     focus: Option<Panel>,
 }
@@ -45,10 +47,12 @@ impl Wants {
         Self {
             following: app.follow().map(|_| follow::rows(app)),
             open_errors: app.journal().open_errors() > 0,
+            stuck: !app.snapshot().stuck.is_empty(),
             log: !app.journal().log_lines().is_empty(),
             focus: app.focus().map(|focus| match focus {
                 Focus::Error(_) => Panel::Errors,
                 Focus::Reload(_) => Panel::Reloads,
+                Focus::Stuck(_) => Panel::Stuck,
             }),
         }
     }
@@ -99,17 +103,18 @@ fn in_strip(strip: Rect, wants: &Wants) -> Vec<(Panel, Rect)> {
         return Vec::new();
     }
     if strip.width < WIDE {
-        let errors = wants.focus.map_or(wants.open_errors, |focus| focus == Panel::Errors);
-        return vec![(if errors { Panel::Errors } else { Panel::Reloads }, strip)];
+        let otherwise = if wants.open_errors { Panel::Errors } else { Panel::Reloads };
+        return vec![(wants.focus.unwrap_or(otherwise), strip)];
     }
     let share = match wants.focus {
-        Some(Panel::Reloads) => 65,
+        Some(Panel::Reloads | Panel::Stuck) => 65,
         Some(_) => 35,
         None => 50,
     };
     let [left, right] =
         strip.layout(&Split::horizontal([Constraint::Percentage(share), Constraint::Fill(1)]));
-    vec![(Panel::Reloads, left), (Panel::Errors, right)]
+    let chosen = if wants.focus == Some(Panel::Stuck) { Panel::Stuck } else { Panel::Reloads };
+    vec![(chosen, left), (Panel::Errors, right)]
 }
 
 /// Panels from top to bottom. They are taken in the order of `ranks` as long as the least height of each fits; what is
@@ -132,6 +137,9 @@ fn in_column(column: Rect, wants: &Wants, has_strip: bool) -> Vec<(Panel, Rect)>
     }
     if !has_strip {
         ranks.push(Rank { panel: Panel::Reloads, least: 4, most: 8 });
+    }
+    if wants.stuck && wants.focus != Some(Panel::Stuck) {
+        ranks.push(Rank { panel: Panel::Stuck, least: 3, most: 6 });
     }
     ranks.push(Rank { panel: Panel::Director, least: 4, most: 8 });
     if wants.log {
@@ -198,13 +206,26 @@ mod tests {
     }
 
     #[test]
+    fn stuck_tasklets_have_a_panel_and_never_push_errors_out_of_a_low_terminal() {
+        use Panel::*;
+        let wants = Wants { open_errors: true, stuck: true, ..Wants::default() };
+        assert_eq!(panels(160, 50, wants), [Stats, Tasklets, Stuck, Director, Reloads, Errors]);
+        assert_eq!(panels(60, 15, wants).last(), Some(&Errors));
+        assert_eq!(panels(80, 24, wants).last(), Some(&Errors));
+        let focus = Wants { focus: Some(Stuck), ..wants };
+        assert_eq!(panels(60, 15, focus).last(), Some(&Stuck));
+        assert_eq!(panels(160, 50, focus), [Stats, Tasklets, Director, Stuck, Errors]);
+    }
+
+    #[test]
     fn nothing_overlaps_or_leaves_the_terminal() {
         for (width, height) in [(60, 15), (80, 24), (100, 30), (160, 50), (200, 60), (60, 60), (200, 15)] {
-            for bits in 0..16 {
+            for bits in 0..32 {
                 let wants = Wants {
                     following: (bits & 1 > 0).then_some(20),
                     open_errors: bits & 2 > 0,
                     log: bits & 8 > 0,
+                    stuck: bits & 16 > 0,
                     focus: (bits & 4 > 0).then_some(Panel::Reloads),
                 };
                 let area = Rect::new(0, 0, width, height);

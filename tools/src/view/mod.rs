@@ -13,6 +13,7 @@ mod meter;
 mod news;
 mod reloads;
 mod stats;
+mod stuck;
 mod tasklets;
 mod text;
 mod theme;
@@ -41,6 +42,7 @@ pub fn draw(frame: &mut Frame, app: &App, theme: Theme) {
         match panel {
             layout::Panel::Stats => stats::draw(buffer, area, app, theme),
             layout::Panel::Tasklets => tasklets::draw(buffer, area, app, theme),
+            layout::Panel::Stuck => stuck::draw(buffer, area, app, theme),
             layout::Panel::Follow => follow::draw(buffer, area, app, theme),
             layout::Panel::Director => news::director(buffer, area, app, theme),
             layout::Panel::Log => news::log(buffer, area, app, theme),

@@ -135,6 +135,28 @@ fn an_error_shows_its_source_at_every_size() {
 }
 
 #[test]
+fn stuck_tasklets_are_shown_with_what_to_do_at_every_size() {
+    let plain = app(325, &[]);
+    assert_shows(&picture(&plain, 160, 50), &["6 stuck", "parked 3 x guard.luau:21 in patrol  RL201"]);
+    let parked = app(325, &[Action::Stuck]);
+    for (width, height) in [(60, 15), (80, 24), (100, 30), (160, 50)] {
+        assert_shows(
+            &picture(&parked, width, height),
+            &["stuck 1 of 2", "parked  guard.luau:21 in patrol", "y retry", "s restart", "k kill"],
+        );
+    }
+    let old = app(325, &[Action::Stuck, Action::Stuck]);
+    for (width, height) in SIZES {
+        let picture = picture(&old, width, height);
+        assert_shows(
+            &picture,
+            &["stuck 2 of 2", "guard.luau#3:21 in patrol", ">   21 |         rest()", "s restart"],
+        );
+        assert!(!picture.contains("y retry"), "what is not parked can't be retried\n{picture}");
+    }
+}
+
+#[test]
 fn a_reload_tells_what_it_did() {
     let at_once = app(160, &[]);
     assert_shows(

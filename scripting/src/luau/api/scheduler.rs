@@ -242,8 +242,19 @@ unsafe extern "C-unwind" fn get_schedule_callback(L: *mut lua_State) -> c_int {
 }
 
 unsafe extern "C-unwind" fn set_error_handler(L: *mut lua_State) -> c_int {
-    // SAFETY: a C function called by the VM.
-    unsafe { set_callback(L, "set_error_handler", &Machine::of(L).error_handler) }
+    // SAFETY: a C function called by the VM. What is alive when it raises owns nothing.
+    unsafe {
+        let machine = Machine::of(L);
+        let owner = machine.scheduler().tasklets.get(machine.running.get()).map(|tasklet| tasklet.owner);
+        let Some(owner) = owner.filter(|&owner| machine.scheduler().owners.contains_key(owner)) else {
+            return set_callback(L, "set_error_handler", &machine.error_handler);
+        };
+        // What one script makes of its errors is nothing to the others of a game.
+        let handler = std::cell::Cell::new(machine.handler_of(owner));
+        let results = set_callback(L, "set_error_handler", &handler);
+        machine.set_handler_of(owner, handler.get());
+        results
+    }
 }
 
 unsafe extern "C-unwind" fn defer(L: *mut lua_State) -> c_int {

@@ -11,7 +11,7 @@ use crate::scheduler::{Deferred, Error, ErrorKind, Handle, Life, Place, Slot, Ta
 use std::ffi::{CStr, c_int, c_void};
 
 /// Fields of a handle that are not methods, in the order of their atoms.
-const FIELDS: [&str; 21] = [
+const FIELDS: [&str; 23] = [
     "alive",
     "paused",
     "blocked",
@@ -33,9 +33,11 @@ const FIELDS: [&str; 21] = [
     "tempval",
     "name",
     "id",
+    "version",
+    "stale",
 ];
 
-const METHODS: [(&CStr, lua_CFunction); 11] = [
+const METHODS: [(&CStr, lua_CFunction); 13] = [
     (c"setup", setup),
     (c"bind", bind),
     (c"insert", insert),
@@ -47,6 +49,8 @@ const METHODS: [(&CStr, lua_CFunction); 11] = [
     (c"raise_exception", raise_exception),
     (c"set_atomic", set_atomic),
     (c"set_ignore_nesting", set_ignore_nesting),
+    (c"retry", retry),
+    (c"restart", restart),
 ];
 
 /// Makes the type of handles. `[-0, +0]`
@@ -650,6 +654,33 @@ unsafe extern "C-unwind" fn set_ignore_nesting(L: *mut lua_State) -> c_int {
     unsafe { set_flag(L, "set_ignore_nesting", |flags| &mut flags.ignore_nesting) }
 }
 
+/// `t:retry()`: a parked tasklet goes on from the statement that failed; false if it isn't parked.
+unsafe extern "C-unwind" fn retry(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the VM. What looks into the VM neither runs nor raises anything.
+    unsafe {
+        let id = check(L, 1, "retry");
+        let retried = Machine::of(L).vm().is_some_and(|vm| vm.retry(id));
+        lua_pushboolean(L, c_int::from(retried));
+        1
+    }
+}
+
+/// `t:restart()`: the tasklet begins anew at the end of the frame.
+unsafe extern "C-unwind" fn restart(L: *mut lua_State) -> c_int {
+    // SAFETY: a C function called by the VM.
+    unsafe {
+        let id = check(L, 1, "restart");
+        let machine = Machine::of(L);
+        if !machine.scheduler().tasklets[id].alive() {
+            refuse(L, ErrorKind::Dead, "restart", id);
+        }
+        if !machine.wish_restart(id) {
+            raise(L, ErrorKind::Type, "restart: there is no game here in which a tasklet could begin anew");
+        }
+        0
+    }
+}
+
 unsafe fn set_flag(
     L: *mut lua_State,
     verb: &str,
@@ -699,6 +730,14 @@ unsafe extern "C-unwind" fn index(L: *mut lua_State) -> c_int {
             Some("background") => flags.background,
             Some("is_current") => id == machine.running.get(),
             Some("is_main") => id == machine.scheduler().main,
+            Some("stale") => machine.vm().is_some_and(|vm| vm.is_stale(id)),
+            Some("version") => {
+                match machine.vm().and_then(|vm| vm.version_of(id)) {
+                    Some(version) => lua_pushnumber(L, f64::from(version)),
+                    None => lua_pushnil(L),
+                }
+                return 1;
+            }
             Some("thread_id") => {
                 lua_pushnumber(L, 1.0);
                 return 1;

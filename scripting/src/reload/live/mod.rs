@@ -11,6 +11,7 @@
 //! | `dormant.rs` | variables that no function uses for the time being |
 //! | `swap.rs` | all of it together: plan, then change |
 //! | `park.rs` | a failed tasklet goes back to the beginning of the statement that failed |
+//! | `stale.rs` | which text a tasklet runs |
 //!
 //! # How a frame moves
 //!
@@ -58,6 +59,7 @@ mod faults;
 mod frames;
 mod internals;
 mod park;
+mod stale;
 mod swap;
 
 use super::report::Pin;
@@ -106,8 +108,12 @@ pub(crate) struct Live {
     /// Why tasklets are on old text, as of the last reloads; some may have left it since.
     pins: BTreeMap<TaskletId, Pin>,
     dormants: dormant::Dormants,
+    /// The function with which such a tasklet has begun, where it runs a copy of that.
+    beginnings: BTreeMap<TaskletId, Rc<Function>>,
     /// Tasklets that fail are parked.
     parks: bool,
+    /// Some of the parked were not [told of](Vm::take_parked) yet.
+    untold: bool,
     parked: BTreeMap<TaskletId, park::Record>,
     /// Tasklets that were parked and go on after a fix.
     attempts: BTreeMap<TaskletId, park::Attempt>,
@@ -176,6 +182,19 @@ impl Vm {
     /// Reloads act on live closures and suspended tasklets: the feature is on, and the VM is as expected.
     pub fn moves_frames(&self) -> bool {
         self.live.borrow().works
+    }
+
+    /// The texts of a module are known under another name.
+    pub(in crate::reload) fn rename_generations(&self, from: &str, to: &str, file: &str) {
+        for generation in self.live.borrow_mut().generations.values_mut() {
+            // Between two reloads nobody else holds one.
+            if generation.module == from
+                && let Some(generation) = Rc::get_mut(generation)
+            {
+                generation.module = to.into();
+                generation.text.file = file.into();
+            }
+        }
     }
 
     /// For tests: as if the self-check had failed.

@@ -16,6 +16,9 @@ use crate::reload::report::{ParkCode, Parked};
 use crate::scheduler::{Frame, TaskletId};
 use std::ffi::c_int;
 
+/// Tasklets that are parked at most; further ones end. What fails over and over must not fill the memory.
+const MOST_PARKED: usize = 1 << 16;
+
 /// Locals that are told of a parked tasklet.
 const TOLD_LOCALS: usize = 8;
 
@@ -43,7 +46,7 @@ pub(super) struct Attempt {
 /// Why a failed tasklet can't be parked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ParkFault {
-    /// Tasklets are not parked in this VM.
+    /// Tasklets are not parked in this VM, or no more of them.
     Off,
     /// None of its calls is of a module's function that can begin a statement anew (RL203).
     NoPlace,
@@ -73,10 +76,16 @@ impl Vm {
         self.live.borrow_mut().parks = park;
     }
 
+    /// Whether tasklets that fail are parked.
+    pub fn parks_failed(&self) -> bool {
+        let live = self.live.borrow();
+        live.parks && live.works
+    }
+
     /// Parks the tasklet whose body has failed, with the error on top of its stack.
     pub(crate) fn park(&self, body: *mut lua_State, failure: Failure) -> Result<(), ParkFault> {
         let live = &mut *self.live.borrow_mut();
-        if !live.parks || !live.works {
+        if !live.parks || !live.works || live.parked.len() >= MOST_PARKED {
             return Err(ParkFault::Off);
         }
         let internals = Internals::for_reading(self);
@@ -129,6 +138,7 @@ impl Vm {
         }
         live.attempts_out.insert(id, out as u32);
         live.parked.insert(id, Record { parked, thread, switches, told: false });
+        live.untold = true;
         Ok(())
     }
 
@@ -145,6 +155,8 @@ impl Vm {
         live.attempts_out.retain(|id, _| parked.contains_key(id));
         live.attempts.retain(|&id, _| scheduler.tasklets.get(id).is_some_and(|t| t.alive()));
         live.pins.retain(|&id, _| scheduler.tasklets.get(id).is_some_and(|t| t.alive()));
+        let pins = &live.pins;
+        live.beginnings.retain(|id, _| pins.contains_key(id));
     }
 
     /// The tasklets that have failed and wait for their code to be mended, in a fixed order.
@@ -153,9 +165,23 @@ impl Vm {
         self.live.borrow().parked.values().map(|record| record.parked.clone()).collect()
     }
 
+    /// Whether a tasklet has failed and waits for its code to be mended.
+    pub fn is_parked(&self, tasklet: TaskletId) -> bool {
+        let live = self.live.borrow();
+        let Some(record) = live.parked.get(&tasklet) else { return false };
+        let known = self.machine().scheduler().tasklets.get(tasklet);
+        known.is_some_and(|known| known.alive() && !known.scheduled() && known.switches == record.switches)
+    }
+
+    /// Which tasklets are parked, in a fixed order.
+    pub fn parked_ids(&self) -> Vec<TaskletId> {
+        self.prune_parked();
+        self.live.borrow().parked.keys().copied().collect()
+    }
+
     /// Those that have failed since the last call.
     pub fn take_parked(&self) -> Vec<Parked> {
-        if self.live.borrow().parked.is_empty() {
+        if !std::mem::take(&mut self.live.borrow_mut().untold) {
             return Vec::new();
         }
         self.prune_parked();
@@ -171,9 +197,10 @@ impl Vm {
 
     /// Has a parked tasklet go on from the statement that failed; false if it isn't parked.
     pub fn retry(&self, tasklet: TaskletId) -> bool {
-        self.prune_parked();
-        let known = self.live.borrow_mut().parked.remove(&tasklet).is_some();
-        known && self.machine().scheduler().insert(tasklet).is_ok()
+        let parked = self.is_parked(tasklet);
+        parked
+            && self.live.borrow_mut().parked.remove(&tasklet).is_some()
+            && self.machine().scheduler().insert(tasklet).is_ok()
     }
 
     /// Has those parked tasklets go on that have a call in one of these modules; how many.

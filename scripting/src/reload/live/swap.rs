@@ -364,6 +364,7 @@ impl Swap {
     pub(in crate::reload) fn apply(mut self, vm: &Vm, internals: Internals, report: &mut ReloadReport) {
         let mut live = vm.live.borrow_mut();
         let mut targets = self.make_targets(vm, internals, &mut live);
+        self.note_beginnings(vm, &mut live);
         self.pin_frames(internals, &mut targets);
         self.keep_templates(internals, &live, &targets);
         self.move_frames(internals, &targets);
@@ -658,6 +659,25 @@ impl Swap {
                 if !internals.set_source(&protos, &name) {
                     tracing::warn!("reload: no memory to name old text by its version");
                 }
+            }
+        }
+    }
+
+    /// A tasklet whose first call stays runs a copy of its function from now on. To begin anew, it has to know the
+    /// function itself, which gets the new text.
+    fn note_beginnings(&self, vm: &Vm, live: &mut Live) {
+        let mut functions: HashMap<*mut Closure, Rc<Function>> = HashMap::new();
+        for plan in &self.frames {
+            let Some(id) = plan.tasklet.filter(|_| plan.number == 1) else { continue };
+            let begins_here = vm.machine().scheduler().tasklets[id].outermost() == plan.thread;
+            let stays = matches!(plan.verdict, Verdict::Pin(_));
+            if !begins_here || !stays || live.beginnings.contains_key(&id) {
+                continue;
+            }
+            let known = functions.get(&plan.frame.closure).cloned();
+            if let Some(function) = known.or_else(|| vm.first_function(id).map(Rc::new)) {
+                functions.insert(plan.frame.closure, function.clone());
+                live.beginnings.insert(id, function);
             }
         }
     }
