@@ -9,7 +9,7 @@ use ratatui::{
 
 use super::Theme;
 
-const KEYS: [(&str, &str); 12] = [
+const KEYS: [(&str, &str); 11] = [
     ("space p", "pause, go on"),
     (". n", "one tick"),
     ("+ -", "speed, from 0.25x to 8x"),
@@ -17,20 +17,19 @@ const KEYS: [(&str, &str); 12] = [
     ("tab", "follow the first of the next behaviour"),
     ("arrows", "follow the nearest that way"),
     ("e r", "errors, reloads: the newest, then older ones"),
-    ("t", "stuck tasklets: parked, or on old text; the next ones"),
-    ("y s k", "retry, restart, kill the stuck tasklets shown"),
+    ("t", "stuck tasklets; y retries, s restarts, k kills them"),
     ("esc", "close, stop following"),
     ("? h", "these keys"),
     ("q ctrl-c", "quit"),
 ];
 
 pub(super) fn draw(buffer: &mut Buffer, area: Rect, theme: Theme) {
-    let around = area.centered(Constraint::Length(60), Constraint::Length(KEYS.len() as u16 + 4));
+    let around = area.centered(Constraint::Length(60), Constraint::Length(KEYS.len() as u16 + 3));
     Clear.render(around, buffer);
     let inside = super::frame(buffer, around, " keys ", theme);
     let keys = KEYS.map(|(key, meaning)| {
         Line::from(vec![Span::styled(format!(" {key:<9} "), theme.accent()), Span::raw(meaning)])
     });
     let hint = Line::styled(" Save a script and watch its creatures change.", theme.faint());
-    super::lines(buffer, inside, keys.into_iter().chain([Line::default(), hint]));
+    super::lines(buffer, inside, keys.into_iter().chain([hint]));
 }
