@@ -14,6 +14,7 @@ use crate::luau::{Failure, Vm};
 use crate::reload::merge::show;
 use crate::reload::report::{ParkCode, Parked};
 use crate::scheduler::{Frame, TaskletId};
+use std::collections::HashSet;
 use std::ffi::c_int;
 
 /// Locals that are told of a parked tasklet.
@@ -59,9 +60,9 @@ struct Spot {
 }
 
 impl super::Live {
-    /// The coroutine's innermost frame begins a statement.
-    pub(super) fn is_parked(&self, thread: *mut lua_State) -> bool {
-        self.parked.values().any(|record| record.thread == thread)
+    /// The coroutines whose innermost frame begins a statement.
+    pub(super) fn parked_threads(&self) -> HashSet<*mut lua_State> {
+        self.parked.values().map(|record| record.thread).collect()
     }
 }
 
