@@ -702,6 +702,24 @@ void bt_move_frame(
             setnilvalue(thread->top + i);
 }
 
+// The opcode of the instruction that the word before `pc` belongs to.
+int bt_op_before(const Proto* p, int pc)
+{
+    int op = LOP_NOP;
+    for (int at = 0; at < pc; at += Luau::getOpLength(LuauOpcode(op)))
+        op = p->debuginsn ? p->debuginsn[at] : LUAU_INSN_OP(p->code[at]);
+    return op;
+}
+
+// Frames outside of `ci` that are in the iterator of a generic `for` are picked up in the middle of that
+// instruction. The VM has made a note of it only where the iterator was suspended before.
+static void note_iterators(lua_State* thread, CallInfo* ci)
+{
+    for (CallInfo* outer = thread->base_ci + 1; outer < ci; outer++)
+        if (isLua(outer) && bt_op_before(outer->p, int(outer->savedpc - outer->p->code)) == LOP_FORGLOOP)
+            outer->flags |= LUA_CALLINFO_OPYIELD;
+}
+
 // A failed coroutine is suspended again, at `pc` of the frame, which keeps its first `registers` registers.
 // Inner frames are dropped. 0 without memory.
 int bt_park(lua_State* L, lua_State* thread, int frame, int pc, int registers)
@@ -714,6 +732,7 @@ int bt_park(lua_State* L, lua_State* thread, int frame, int pc, int registers)
     luaC_threadbarrier(thread);
     ci = frame_at(thread, frame);
     luaF_close(thread, ci->base + registers);
+    note_iterators(thread, ci);
     thread->ci = ci;
     ci->savedpc = ci->p->code + pc;
     ci->flags &= ~(LUA_CALLINFO_NATIVE | LUA_CALLINFO_OPYIELD);
@@ -733,6 +752,7 @@ void bt_park_in_call(lua_State* thread, int frame)
     luaC_threadbarrier(thread);
     CallInfo* ci = frame_at(thread, frame);
     luaF_close(thread, ci->base);
+    note_iterators(thread, ci);
     thread->ci = ci;
     thread->base = ci->base;
     thread->top = ci->base;

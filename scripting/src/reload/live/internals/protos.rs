@@ -103,6 +103,12 @@ impl Internals {
         unsafe { bt_line(proto, pc as c_int).max(0) as u32 }
     }
 
+    /// The opcode of the instruction that the word before `pc` belongs to.
+    pub fn op_before(self, proto: *const Proto, pc: u32) -> u8 {
+        // SAFETY: a living prototype (2); `pc` is a position in its code (5), and code begins with an instruction.
+        unsafe { bt_op_before(proto, pc as c_int) as u8 }
+    }
+
     /// How many words an instruction has.
     pub fn op_length(self, op: u8) -> usize {
         // SAFETY: a table look-up, for any number.

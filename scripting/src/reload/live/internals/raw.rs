@@ -194,6 +194,7 @@ unsafe extern "C" {
     pub fn bt_read_local(proto: *const Proto, i: c_int, out: *mut RawLocal);
     pub fn bt_upvalue_name(proto: *const Proto, i: c_int) -> Text;
     pub fn bt_line(proto: *mut Proto, pc: c_int) -> c_int;
+    pub fn bt_op_before(proto: *const Proto, pc: c_int) -> c_int;
     pub fn bt_op_length(op: c_int) -> c_int;
     pub fn bt_read_constant(proto: *const Proto, i: c_int, out: *mut RawConstant);
     pub fn bt_set_id(proto: *mut Proto, id: u64);
