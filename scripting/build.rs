@@ -1,4 +1,4 @@
-//! Compiles what knows the VM from inside, `src/reload/live/internals.cpp` and `src/luau/switch.cpp`, against the
+//! Compiles what knows the VM from inside, `src/reload/live/internals/internals.cpp` and `src/luau/switch.cpp`, against the
 //! private headers of the very VM that mlua-sys builds.
 
 #[cfg(any(feature = "reload", feature = "fast-switch"))]
@@ -9,7 +9,7 @@ mod vm {
 
     /// The files, each with the feature that has use for it.
     const SOURCES: [(&str, bool); 2] = [
-        ("src/reload/live/internals.cpp", cfg!(feature = "reload")),
+        ("src/reload/live/internals/internals.cpp", cfg!(feature = "reload")),
         ("src/luau/switch.cpp", cfg!(feature = "fast-switch")),
     ];
 

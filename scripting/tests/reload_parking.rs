@@ -259,6 +259,86 @@ return M"
 }
 
 #[test]
+fn an_error_in_the_coroutine_that_a_loop_runs_through_parks_them_both() {
+    // The first round fails before anything was suspended, the other one after.
+    for round in ["1", "2"] {
+        let text = |line: &str| {
+            format!(
+                "local M = {{}}
+function M.run()
+    for n in coroutine.wrap(function()
+        for i = 1, 3 do
+            if i == {round} then
+                {line}
+            end
+            coroutine.yield(i)
+        end
+    end) do
+        note(n)
+    end
+    note('end')
+end
+return M"
+            )
+        };
+        let stage = Stage::new([("m", &text("local x = nil + 1"))]);
+        stage.vm.park_failed(true);
+        stage.start("m");
+        stage.step();
+        let parked = stage.vm.take_parked();
+        assert_eq!((parked.len(), parked[0].line), (1, 6));
+        stage.save(&text("note('mended')"));
+        stage.step();
+        stage.vm.validate_heap();
+        let expected = if round == "1" { "mended 1 2 3 end" } else { "1 mended 2 3 end" };
+        assert_eq!(stage.notes(), expected);
+    }
+}
+
+#[test]
+fn a_coroutine_that_the_vm_itself_has_called_is_not_parked_but_the_statement_around_it() {
+    let dead = "m.luau:4: cannot resume dead coroutine";
+    for (text, after, noted) in [
+        (
+            "local t = setmetatable({}, { __index = coroutine.wrap(function() LINE coroutine.yield('x') end) })\nnote(t.x)",
+            dead,
+            "",
+        ),
+        (
+            "local t = setmetatable({}, { __add = coroutine.wrap(function() LINE coroutine.yield('x') end) })\nnote(t + 1)",
+            dead,
+            "",
+        ),
+        (
+            "local t = { 2, 1 }\ntable.sort(t, coroutine.wrap(function(a, b) LINE while true do a, b = coroutine.yield(a < b) end end)) note('x')",
+            "",
+            "x",
+        ),
+        (
+            "local t = { 2, 1 } local f = coroutine.wrap(function(a, b) LINE while true do a, b = coroutine.yield(a < b) end end)\ntable.sort(t, function(a, b) return f(a, b) end) note('x')",
+            dead,
+            "",
+        ),
+    ] {
+        let text = |line: &str| {
+            format!("local M = {{}}\nfunction M.run()\n{}\nend\nreturn M", text.replace("LINE", line))
+        };
+        let stage = Stage::new([("m", &text("local x = nil + 1"))]);
+        stage.vm.park_failed(true);
+        stage.start("m");
+        stage.step();
+        let parked = stage.vm.take_parked();
+        assert_eq!((parked.len(), parked[0].line), (1, 4), "{}", text(""));
+        // The coroutine itself has ended, and can't be resumed unless the statement makes a new one.
+        stage.save(&text(""));
+        stage.step();
+        stage.vm.validate_heap();
+        let again: Vec<String> = stage.vm.take_parked().into_iter().map(|p| p.failure.message).collect();
+        assert_eq!((&*again.concat(), &*stage.notes()), (after, noted), "{}", text(""));
+    }
+}
+
+#[test]
 fn where_the_vm_stands_in_between_the_statement_further_out_is_begun_anew() {
     let text = |line: &str| {
         format!(

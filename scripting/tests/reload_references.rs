@@ -183,6 +183,24 @@ fn s22_nested_closures_use_new_helpers_and_constants_of_the_module() {
 }
 
 #[test]
+fn s23_what_a_forwarder_calls_can_become_one_itself() {
+    // Each version gives a closure that is held more outer variables than it has slots, and than what it calls.
+    let text = |count: usize| {
+        let declare: String = (1..=count).map(|i| format!("local v{i} = {{ {i} }} ")).collect();
+        let sum: String = (1..=count).map(|i| format!(" + v{i}[1]")).collect();
+        format!("{declare} local M = {{}} function M.sum() return 0{sum} end function M.run() end return M")
+    };
+    let stage = Stage::with(&text(1));
+    stage.run("require('./game').sum = require('./m').sum");
+    for count in [4, 9, 2, 20, 3, 21, 22] {
+        stage.save(&text(count));
+        stage.vm.validate_heap();
+        stage.step();
+        stage.run(&format!("eq(require('./game').sum(), {})", count * (count + 1) / 2));
+    }
+}
+
+#[test]
 fn s25_a_variable_of_the_module_that_the_game_has_changed_is_kept() {
     let text = |speed: u32| {
         format!(

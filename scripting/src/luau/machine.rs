@@ -314,6 +314,7 @@ impl Machine {
     }
 
     /// A live coroutine that runs nothing for long, for what is done with the VM itself.
+    #[cfg(feature = "reload")]
     pub fn helper_state(&self) -> *mut lua_State {
         self.helper
     }

@@ -247,6 +247,7 @@ impl Merge<'_> {
     }
 
     /// What the game has from now on of a value of which it isn't known what the old text said.
+    #[cfg_attr(not(feature = "reload"), allow(dead_code))]
     pub fn unknown(&mut self, now: &Value, fresh: Value, path: &str) -> Value {
         match (now, &fresh) {
             (Value::Function(_), Value::Function(_)) | (Value::Table(_), Value::Table(_)) => {

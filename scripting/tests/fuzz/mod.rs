@@ -525,6 +525,8 @@ pub struct Counts {
 
 /// Programs, each run as it is and with edits.
 pub struct Campaign {
+    /// The number of the first program.
+    pub first: usize,
     pub count: usize,
     pub seed: u64,
     /// Tasklets that fail are parked.
@@ -532,6 +534,8 @@ pub struct Campaign {
     pub edit: fn(&mut Author, &mut Program),
     /// With edits the trace has to be the same as without.
     pub compare: bool,
+    /// Each program is printed before it runs: the last one is the one that has ended the process.
+    pub shows: bool,
     /// Called after each reload.
     pub check: fn(),
 }
@@ -540,7 +544,7 @@ impl Campaign {
     /// Runs it.
     pub fn run(&self) -> Counts {
         let mut counts = Counts::default();
-        for number in 0..self.count {
+        for number in self.first..self.first + self.count {
             let random = Random(self.seed.wrapping_mul(1_000_003).wrapping_add(number as u64));
             let mut author = Author { random, names: 0 };
             let program = author.program();
@@ -552,22 +556,29 @@ impl Campaign {
             }
             counts.programs += 1;
             let mut edited = program;
-            let mut edits = BTreeMap::new();
+            let mut edits: BTreeMap<usize, Vec<String>> = BTreeMap::new();
             let mut places: Vec<usize> =
-                (0..author.random.upto(10)).map(|_| author.random.upto((steps - 1).min(20))).collect();
+                (0..author.random.upto(16)).map(|_| author.random.upto((steps - 1).min(20))).collect();
             places.sort_unstable();
             for place in places {
                 (self.edit)(&mut author, &mut edited);
-                edits.insert(place, edited.text());
+                edits.entry(place).or_default().push(edited.text());
+            }
+            let told = || {
+                let mut told = format!("program {number} of seed {}:\n{text}\n", self.seed);
+                for (place, text) in
+                    edits.iter().flat_map(|(place, texts)| texts.iter().map(move |t| (place, t)))
+                {
+                    let _ = writeln!(told, "=== saved at step {place}\n{text}");
+                }
+                told
+            };
+            if self.shows {
+                println!("{}", told());
             }
             let (trace, _) = run(&text, &edits, self, &mut counts);
             if self.compare && trace != plain {
-                let seed = self.seed;
-                let mut told = format!("program {number} of seed {seed}:\n{text}\n");
-                for (place, text) in &edits {
-                    let _ = writeln!(told, "=== saved at step {place}\n{text}");
-                }
-                panic!("{told}\nwithout a reload: {plain}\nwith reloads:     {trace}");
+                panic!("{}\nwithout a reload: {plain}\nwith reloads:     {trace}", told());
             }
         }
         counts
@@ -577,7 +588,7 @@ impl Campaign {
 /// Runs a program to its end with these edits; its trace, and how many steps it took.
 fn run(
     text: &str,
-    edits: &BTreeMap<usize, String>,
+    edits: &BTreeMap<usize, Vec<String>>,
     campaign: &Campaign,
     counts: &mut Counts,
 ) -> (String, usize) {
@@ -613,7 +624,7 @@ fn run(
     stage.step();
     let mut steps = 1;
     while steps < 40 && (stage.waits() || edits.range(steps..).next().is_some()) {
-        if let Some(edit) = edits.get(&steps) {
+        for edit in edits.get(&steps).into_iter().flatten() {
             stage.files.write("m", edit);
             let report = stage.vm.reload(vec![stage.files.change("m")]);
             counts.reloads += 1;
@@ -629,7 +640,7 @@ fn run(
         steps += 1;
     }
     let mut trace = stage.notes();
-    for f in remembered.borrow().iter() {
+    for f in remembered.take() {
         let value: Result<mlua::Value, _> = f.call(());
         let _ = write!(trace, " C{}", value.map_or("error".into(), |v| v.to_string().unwrap_or_default()));
     }

@@ -79,7 +79,7 @@ pub(super) mod op {
 }
 
 /// A set of registers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Registers([u64; 4]);
 
 impl Registers {

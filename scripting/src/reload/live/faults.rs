@@ -1,9 +1,9 @@
 //! Known ways to get it wrong, which tests switch on to see that they are caught. Outside of the tests of this
 //! crate all of this is nothing.
 
+use super::Live;
 use super::frames::{Candidate, Move};
-use super::internals::Internals;
-use crate::luau::ffi::lua_State;
+use super::internals::{Heap, Internals};
 
 /// A way to get it wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ mod switch {
         None
     }
 
-    pub(crate) fn check(_: Internals, _: &[*mut lua_State]) {}
+    pub(crate) fn check(_: Internals, _: &Live, _: &Heap) {}
 }
 
 #[cfg(test)]
@@ -70,23 +70,21 @@ pub(super) mod switch {
         match fault {
             Fault::PositionUnchanged => there.pc = candidate.frame.pc as u32,
             Fault::RegistersOneToOne => {
-                for (register, source) in there.sources.iter_mut().enumerate() {
-                    *source = Source::Register(register as u8);
-                }
+                there.sources = (0..there.sources.len()).map(|r| Source::Register(r as u8)).collect();
             }
             Fault::WrongResultCount => {
                 there.results = candidate.callee.map_or(there.results, |callee| callee.results);
             }
             Fault::OpenUpvalueNotRetargeted => {
-                let open = candidate.internals.open_registers(candidate.thread, candidate.number);
-                for source in &mut there.sources {
-                    if let Source::Register(register) = *source
-                        && open.has(register)
-                    {
-                        let (thread, number) = (candidate.thread, candidate.number);
-                        *source = Source::Value(candidate.internals.register_slot(thread, number, register));
+                let (thread, number) = candidate.place;
+                let value = |register| candidate.internals.register_slot(thread, number, register);
+                let spoil = |source: &Source| match *source {
+                    Source::Register(register) if candidate.open.has(register) => {
+                        Source::Value(value(register))
                     }
-                }
+                    source => source,
+                };
+                there.sources = there.sources.iter().map(spoil).collect();
             }
             _ => {}
         }
@@ -94,10 +92,17 @@ pub(super) mod switch {
     }
 
     /// Looks at all suspended coroutines: what each frame runs is what its closure keeps alive, and there
-    /// is room for it.
-    pub(crate) fn check(internals: Internals, threads: &[*mut lua_State]) {
+    /// is room for it. And at forwarders: what is remembered to be called is what they keep alive.
+    pub(crate) fn check(internals: Internals, live: &Live, heap: &Heap) {
         let mut found = Vec::new();
-        for &thread in threads {
+        for &(proto, id) in &heap.protos {
+            if let Some(to) = live.special(id).and_then(|special| special.forwards_to)
+                && internals.templates(proto).iter().all(|&(_, closure)| closure != to)
+            {
+                found.push("a forwarder doesn't keep alive what it is said to call".into());
+            }
+        }
+        for &thread in &heap.threads {
             let state = internals.thread(thread);
             for number in 1..=state.frames {
                 let frame = internals.frame(thread, number);

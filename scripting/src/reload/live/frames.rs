@@ -16,28 +16,68 @@ use super::faults::Fault;
 use super::internals::{Frame, IN_ITERATOR, Internals, Proto, Slot, Source};
 use crate::luau::ffi::lua_State;
 use crate::reload::report::Reason;
+use std::borrow::Cow;
 use std::ffi::c_int;
+use std::rc::Rc;
 
-/// Where a frame goes on.
+/// Where frames go on. It is the same for all that are [alike](Alike), however many there are.
+#[derive(Clone)]
 pub(super) struct Move {
     /// The word of the new code.
     pub pc: u32,
     /// The registers of the old frame below the call.
     pub old_registers: u8,
     pub results: c_int,
-    pub sources: Vec<Source>,
+    pub sources: Rc<[Source]>,
+    pub edits: Rc<[Edit]>,
+}
+
+/// A local whose initial constant was edited. If it still has the one of the old text, the file wins.
+pub(super) struct Edit {
+    from: u8,
+    to: u8,
+    before: Slot,
+    after: Slot,
+}
+
+impl Move {
+    /// What the registers of one of the frames get.
+    pub fn sources(&self, internals: Internals, thread: *mut lua_State, number: c_int) -> Cow<'_, [Source]> {
+        let mut sources = Cow::Borrowed(&*self.sources);
+        for edit in &*self.edits {
+            if internals.register_is(thread, number, edit.from, &edit.before) {
+                sources.to_mut()[usize::from(edit.to)] = Source::Value(edit.after);
+            }
+        }
+        sources
+    }
+}
+
+/// What the plan of a frame depends on.
+#[derive(PartialEq, Eq, Hash)]
+pub(super) struct Alike {
+    id: u64,
+    pc: c_int,
+    /// Where the function that it called is, above its base.
+    callee: Option<c_int>,
+    in_iterator: bool,
+    parked: bool,
+    open: Registers,
 }
 
 /// What is to be known of a frame and its two texts.
 pub(super) struct Candidate<'a> {
     pub internals: Internals,
-    pub thread: *mut lua_State,
-    pub number: c_int,
+    /// Whose frame it is; only the fault injection asks.
+    #[cfg_attr(not(test), allow(dead_code))]
+    pub place: (*mut lua_State, c_int),
     pub frame: Frame,
     /// The call that it made; `None` if it is the innermost frame.
     pub callee: Option<Frame>,
     /// It was parked at the beginning of a statement.
     pub parked: bool,
+    /// The registers that open upvalues refer to.
+    pub open: Registers,
     pub old: &'a Body,
     pub new: &'a Body,
     /// Of the new body.
@@ -57,6 +97,17 @@ struct Place {
 }
 
 impl Candidate<'_> {
+    pub fn alike(&self) -> Alike {
+        Alike {
+            id: self.frame.id,
+            pc: self.frame.pc,
+            callee: self.callee.map(|callee| callee.func - self.frame.base),
+            in_iterator: self.in_iterator(),
+            parked: self.parked,
+            open: self.open,
+        }
+    }
+
     pub fn plan(&self) -> Result<Move, Reason> {
         let (old, new) = (self.old, self.new);
         if old.parameters != new.parameters || old.vararg != new.vararg {
@@ -78,7 +129,7 @@ impl Candidate<'_> {
                 known.add(old_loop + hidden);
             }
         }
-        self.locals(&from, &to, &mut sources, &mut filled, &mut known)?;
+        let edits = self.locals(&from, &to, &mut sources, &mut filled, &mut known)?;
         self.temporaries(&from, &to, &mut sources, &mut filled, &known)?;
         let ignored = super::faults::skips(Fault::UnfinishedExpressionIgnored);
         if !ignored && !to.live.below(to.registers).without(&filled).is_empty() {
@@ -93,7 +144,7 @@ impl Candidate<'_> {
         } else {
             to.pc
         };
-        Ok(Move { pc, old_registers: from.registers, results, sources })
+        Ok(Move { pc, old_registers: from.registers, results, sources: sources.into(), edits: edits.into() })
     }
 
     fn in_iterator(&self) -> bool {
@@ -190,8 +241,8 @@ impl Candidate<'_> {
         sources: &mut [Source],
         filled: &mut Registers,
         known: &mut Registers,
-    ) -> Result<(), Reason> {
-        let open = self.internals.open_registers(self.thread, self.number);
+    ) -> Result<Vec<Edit>, Reason> {
+        let mut edits = Vec::new();
         for local in self.old.alive(from.pc) {
             known.add(self.old.locals[local].register);
         }
@@ -201,10 +252,12 @@ impl Candidate<'_> {
             let source = match was {
                 Some(was) => {
                     let from = self.old.locals[was].register;
-                    match self.edited_constant(was, local).filter(|_| !open.has(from)) {
-                        Some(edited) => Source::Value(edited),
-                        None => Source::Register(from),
+                    if !self.open.has(from)
+                        && let Some((before, after)) = self.edited_constant(was, local)
+                    {
+                        edits.push(Edit { from, to: register, before, after });
                     }
+                    Source::Register(from)
                 }
                 None => match self.constant(self.new, self.new_proto, local) {
                     Some(constant) => Source::Value(constant),
@@ -217,7 +270,7 @@ impl Candidate<'_> {
             }
             filled.add(register);
         }
-        Ok(())
+        Ok(edits)
     }
 
     /// The constant that a local begins with.
@@ -226,13 +279,11 @@ impl Candidate<'_> {
         self.internals.loaded_constant(proto, body.instructions[index].pc)
     }
 
-    /// The constant that a local begins with in the new text, if that was edited and the local still has the
-    /// one of the old text: the file wins.
-    fn edited_constant(&self, was: usize, local: usize) -> Option<Slot> {
+    /// The constants that a local begins with in both texts, if that was edited.
+    fn edited_constant(&self, was: usize, local: usize) -> Option<(Slot, Slot)> {
         let old = self.constant(self.old, self.frame.proto, was)?;
         let new = self.constant(self.new, self.new_proto, local)?;
-        let register = self.old.locals[was].register;
-        (old != new && self.internals.register_is(self.thread, self.number, register, &old)).then_some(new)
+        (old != new).then_some((old, new))
     }
 
     /// Values of an expression that isn't finished, which go on if all of it is the same.
@@ -297,7 +348,7 @@ impl Candidate<'_> {
 
     /// Locals that closures share have to be shared in the new text, and be in the same order.
     fn shared(&self, from: &Place, to: &Place, sources: &[Source]) -> Result<(), Reason> {
-        let open = self.internals.open_registers(self.thread, self.number).below(from.registers);
+        let open = self.open.below(from.registers);
         let mut last = None;
         for register in open.iter() {
             let was = self.old.alive(from.pc).filter(|&l| self.old.locals[l].register == register).last();

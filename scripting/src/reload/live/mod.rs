@@ -3,7 +3,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `internals.rs`, `internals.cpp` | all that knows the layout of the VM, and why it is sound |
+//! | `internals/` | all that knows the layout of the VM, and why it is sound |
 //! | `code.rs` | the text of a module as the VM runs it, as plain data |
 //! | `align.rs` | what of the old text is what of the new |
 //! | `closures.rs` | which closure runs what from now on, and where it finds its outer variables |

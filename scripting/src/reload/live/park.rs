@@ -7,13 +7,14 @@
 //! statement further out begins anew. A coroutine of the script's own that has failed, and has taken the one
 //! that has resumed it along, is put back as well, with those around it waiting for it again.
 
-use super::code::{Body, Registers};
+use super::code::{Body, Registers, op};
 use super::internals::{Frame as Call, Internals};
 use crate::luau::ffi::lua_State;
 use crate::luau::{Failure, Vm};
 use crate::reload::merge::show;
 use crate::reload::report::{ParkCode, Parked};
 use crate::scheduler::{Frame, TaskletId};
+use std::collections::HashSet;
 use std::ffi::c_int;
 
 /// Tasklets that are parked at most; further ones end. What fails over and over must not fill the memory.
@@ -62,9 +63,9 @@ struct Spot {
 }
 
 impl super::Live {
-    /// The coroutine's innermost frame begins a statement.
-    pub(super) fn is_parked(&self, thread: *mut lua_State) -> bool {
-        self.parked.values().any(|record| record.thread == thread)
+    /// The coroutines whose innermost frame begins a statement.
+    pub(super) fn parked_threads(&self) -> HashSet<*mut lua_State> {
+        self.parked.values().map(|record| record.thread).collect()
     }
 }
 
@@ -245,7 +246,10 @@ fn innermost_failed(
             break;
         }
         let innermost = internals.frame(thread, frames);
-        if innermost.native.is_null() || !internals.has_continuation(innermost.native) {
+        let waits = !innermost.native.is_null()
+            && internals.has_continuation(innermost.native)
+            && (2..=frames).all(|number| goes_on(internals, thread, number));
+        if !waits {
             break;
         }
         let Some(inner) = internals.wrapped_thread(innermost.native) else { break };
@@ -259,22 +263,28 @@ fn innermost_failed(
     (around, thread)
 }
 
+/// The frame that has called this one can go on when it is left, after the coroutine was suspended: not where the VM
+/// itself or a C function without a continuation stood in between.
+fn goes_on(internals: Internals, thread: *mut lua_State, number: c_int) -> bool {
+    let (caller, frame) = (internals.frame(thread, number - 1), internals.frame(thread, number));
+    match (caller.is_script(), frame.is_script()) {
+        (true, true) => frame.flags & CALLED_FROM_OUTSIDE == 0,
+        (true, false) => {
+            let op = internals.op_before(caller.proto, caller.pc as u32);
+            matches!(op, op::CALL | op::FORGLOOP)
+        }
+        (false, _) => !caller.native.is_null() && internals.has_continuation(caller.native),
+    }
+}
+
 /// The frames that can be put back, the innermost first.
 fn spots(internals: Internals, live: &super::Live, thread: *mut lua_State) -> Vec<Spot> {
     let mut spots = Vec::new();
     let frames = internals.thread(thread).frames;
     for number in 1..=frames {
         let frame = internals.frame(thread, number);
-        if number > 1 {
-            let caller = internals.frame(thread, number - 1);
-            let from_outside = frame.is_script() && frame.flags & CALLED_FROM_OUTSIDE != 0;
-            let goes_on = match caller.is_script() {
-                true => !from_outside,
-                false => !caller.native.is_null() && internals.has_continuation(caller.native),
-            };
-            if !goes_on {
-                break;
-            }
+        if number > 1 && !goes_on(internals, thread, number) {
+            break;
         }
         let Some(special) = live.special(frame.id).filter(|s| frame.is_script() && s.forwards_to.is_none())
         else {
@@ -299,10 +309,10 @@ fn beginning(body: &Body, pc: u32) -> Option<u32> {
         let mut above = Registers::default();
         above.add_range(u32::from(body.first_temporary(start)), 256);
         let live = body.live(index)?;
-        let is_capture = body.instructions[index].op == super::code::op::CAPTURE;
+        let is_capture = body.instructions[index].op == op::CAPTURE;
         if !is_capture && live.without(&live.without(&above)).is_empty() {
             // The values of varargs are put in order before anything else.
-            return (body.instructions[index].op != super::code::op::PREPVARARGS).then_some(start);
+            return (body.instructions[index].op != op::PREPVARARGS).then_some(start);
         }
         index = index.checked_sub(1)?;
     }

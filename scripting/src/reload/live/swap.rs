@@ -3,7 +3,7 @@
 use super::align::Matching;
 use super::closures::{ClosurePlan, Fate, ModuleVariable, NewText, Origin, gather_variables, plan};
 use super::code::Code;
-use super::frames::{Candidate, Move};
+use super::frames::{Alike, Candidate, Move};
 use super::internals::{Closure, Frame, Heap, Internals, Proto, Slot, ThreadState};
 use super::{Generation, Live, Special, plain_id};
 use crate::luau::ffi::lua_State;
@@ -13,7 +13,7 @@ use crate::reload::report::{Pin, Reason, ReloadReport};
 use crate::scheduler::TaskletId;
 use mlua::{Function, Value};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::{c_int, c_void};
 use std::rc::Rc;
 
@@ -26,7 +26,7 @@ struct FramePlan {
     /// The tasklet whose coroutine it is, if it isn't one of a script's own.
     tasklet: Option<TaskletId>,
     /// What it is in the way of people: not for dead coroutines, nor for frames that only pass a call on.
-    told: Option<Told>,
+    told: Option<Rc<Told>>,
 }
 
 enum Verdict {
@@ -34,11 +34,20 @@ enum Verdict {
     Pin(Reason),
 }
 
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Told {
     file: String,
     version: u32,
     line: u32,
     function: String,
+}
+
+/// What is known of frames that were planned before.
+#[derive(Default)]
+struct Planned {
+    moves: HashMap<Alike, Result<Move, Reason>>,
+    told: HashMap<(u64, c_int), Rc<Told>>,
+    parked: HashSet<*mut lua_State>,
 }
 
 /// A reload that was planned.
@@ -143,6 +152,7 @@ impl Swap {
 
     fn plan_frames(&mut self, vm: &Vm, internals: Internals, live: &Live) {
         let tasklets = vm.machine().threads_of_tasklets();
+        let mut known = Planned { parked: live.parked_threads(), ..Planned::default() };
         for &thread in &self.heap.threads {
             let state = internals.thread(thread);
             if state.frames == 0 || state.active != 0 {
@@ -164,7 +174,8 @@ impl Swap {
                     continue;
                 }
                 let tasklet = tasklets.get(&thread).copied();
-                let planned = self.plan_frame(internals, live, thread, number, frame, &state, index);
+                let planned =
+                    self.plan_frame(internals, live, &mut known, thread, number, frame, &state, index);
                 let (verdict, told) = match planned {
                     Some((verdict, told)) => (verdict, state.is_suspended().then_some(told)),
                     None => (Verdict::Pin(Reason::interrupted()), None),
@@ -197,12 +208,13 @@ impl Swap {
         &self,
         internals: Internals,
         live: &Live,
+        known: &mut Planned,
         thread: *mut lua_State,
         number: c_int,
         frame: Frame,
         state: &ThreadState,
         index: usize,
-    ) -> Option<(Verdict, Told)> {
+    ) -> Option<(Verdict, Rc<Told>)> {
         let special = live.special(frame.id)?;
         if special.forwards_to.is_some() || !state.is_suspended() {
             return None;
@@ -210,12 +222,15 @@ impl Swap {
         let plan = &self.closures[index];
         let text = &self.texts[plan.text];
         let old = live.generations.get(&special.runs.0)?;
-        let told = Told {
-            file: old.text.file.clone(),
-            version: old.version,
-            line: internals.line(frame.proto, (frame.pc as u32).saturating_sub(1)),
-            function: old.code.bodies[special.runs.1].name.clone(),
-        };
+        let told = known.told.entry((frame.id, frame.pc)).or_insert_with(|| {
+            Rc::new(Told {
+                file: old.text.file.clone(),
+                version: old.version,
+                line: internals.line(frame.proto, (frame.pc as u32).saturating_sub(1)),
+                function: old.code.bodies[special.runs.1].name.clone(),
+            })
+        });
+        let told = told.clone();
         if let Fate::Stays(reason) = &plan.fate {
             return Some((Verdict::Pin(reason.clone()), told));
         }
@@ -224,17 +239,21 @@ impl Swap {
         let innermost = number == state.frames;
         let candidate = Candidate {
             internals,
-            thread,
-            number,
+            place: (thread, number),
             frame,
             callee: (!innermost).then(|| internals.frame(thread, number + 1)),
-            parked: innermost && live.is_parked(thread),
+            parked: innermost && known.parked.contains(&thread),
+            open: internals.open_registers(thread, number),
             old: &old.code.bodies[special.runs.1],
             new: text.body(body),
             new_proto: self.protos[plan.text][body],
             alignment: matching.alignment(&old.code, &text.generation.code, special.runs.1)?,
         };
-        let verdict = match super::faults::plan(&candidate).map_or_else(|| candidate.plan(), Ok) {
+        let planned = match super::faults::plan(&candidate) {
+            Some(spoilt) => Ok(spoilt),
+            None => known.moves.entry(candidate.alike()).or_insert_with(|| candidate.plan()).clone(),
+        };
+        let verdict = match planned {
             Ok(there) => Verdict::Move(there),
             Err(reason) => Verdict::Pin(reason),
         };
@@ -380,7 +399,7 @@ impl Swap {
                 }
             }
         }
-        super::faults::check(internals, &self.heap.threads);
+        super::faults::check(internals, &live, &self.heap);
     }
 
     /// Makes the prototypes and closures that the plan needs: for each closure what it is to run, and what
@@ -516,7 +535,8 @@ impl Swap {
         targets: &HashMap<*mut Closure, (*mut Proto, *mut Closure)>,
     ) {
         for &(proto, id) in &self.heap.protos {
-            let Some(special) = live.special(id) else { continue };
+            // What a forwarder calls is a constant as well, but no template.
+            let Some(special) = live.special(id).filter(|s| s.forwards_to.is_none()) else { continue };
             if !self.texts.iter().any(|text| text.matchings.contains_key(&special.runs.0)) {
                 continue;
             }
@@ -553,7 +573,7 @@ impl Swap {
                 there.pc,
                 there.old_registers,
                 there.results,
-                &there.sources,
+                &there.sources(internals, plan.thread, plan.number),
             );
         }
     }
@@ -684,47 +704,38 @@ impl Swap {
 
     /// Counts, and why frames have stayed.
     fn tell(&self, live: &mut Live, report: &mut ReloadReport) {
-        let mut moved: BTreeSet<TaskletId> = BTreeSet::new();
+        let mut moved: Vec<TaskletId> = Vec::new();
         let mut stale: BTreeSet<TaskletId> = BTreeSet::new();
-        let mut groups: BTreeMap<(String, u32, u32, String, Reason), usize> = BTreeMap::new();
+        let mut groups: BTreeMap<(Rc<Told>, Reason), usize> = BTreeMap::new();
         for plan in &self.frames {
             let Some(told) = &plan.told else { continue };
             match &plan.verdict {
                 Verdict::Move(_) => moved.extend(plan.tasklet),
                 Verdict::Pin(reason) => {
-                    let Told { file, version, line, function } = told;
-                    let key = (file.clone(), *version, *line, function.clone(), reason.clone());
-                    *groups.entry(key).or_default() += 1;
+                    *groups.entry((told.clone(), reason.clone())).or_default() += 1;
                     if let Some(tasklet) = plan.tasklet {
                         stale.insert(tasklet);
-                        live.pins.insert(
-                            tasklet,
-                            Pin {
-                                count: 1,
-                                file: file.clone(),
-                                version: *version,
-                                line: *line,
-                                function: function.clone(),
-                                reason: reason.clone(),
-                            },
-                        );
+                        live.pins.insert(tasklet, told.pin(1, reason.clone()));
                     }
                 }
             }
         }
-        for tasklet in moved.difference(&stale) {
+        moved.sort_unstable();
+        moved.dedup();
+        moved.retain(|tasklet| !stale.contains(tasklet));
+        for tasklet in &moved {
             live.pins.remove(tasklet);
         }
-        report.moved += moved.difference(&stale).count();
+        report.moved += moved.len();
         report.stale += stale.len();
-        report.pins.extend(groups.into_iter().map(|((file, version, line, function, reason), count)| Pin {
-            count,
-            file,
-            version,
-            line,
-            function,
-            reason,
-        }));
+        report.pins.extend(groups.into_iter().map(|((told, reason), count)| told.pin(count, reason)));
+    }
+}
+
+impl Told {
+    fn pin(&self, count: usize, reason: Reason) -> Pin {
+        let Self { file, version, line, function } = self;
+        Pin { count, file: file.clone(), version: *version, line: *line, function: function.clone(), reason }
     }
 }
 

@@ -2,7 +2,7 @@
 // stacks of suspended coroutines. No policy: what is to be done is decided in Rust.
 //
 // Compiled by build.rs against the headers of the very VM that mlua-sys builds; its hash there stands for
-// a review of the headers and sources named there. Rules that every caller keeps (internals.rs):
+// a review of the headers and sources named there. Rules that every caller keeps (mod.rs):
 //   * no coroutine of the VM runs, and the collector is stopped, from the first call to the last;
 //   * whatever is passed in was obtained since then, so it is alive.
 // Functions that allocate catch the VM's exception themselves: none leaves this file.
@@ -55,6 +55,13 @@ CallInfo* frame_at(lua_State* thread, int frame)
 uint64_t id_of(const Proto* p)
 {
     return uint64_t(uintptr_t(p->userdata));
+}
+
+// Its code or constants are changed: machine code that was made of them is not entered any more.
+void interpret(Proto* p)
+{
+    p->codeentry = p->code;
+    p->exectarget = 0;
 }
 } // namespace
 
@@ -453,6 +460,7 @@ Proto* bt_make_forwarder(lua_State* L, int index, Proto* other, Closure* to, int
     Closure* loaded = clvalue(luaA_toobject(L, index));
     Proto* p = loaded->l.p;
     LUAU_ASSERT(loaded->nupvalues == other->nups);
+    interpret(p);
     for (int i = 0; i < p->sizek; i++)
         if (ttisstring(&p->k[i]))
         {
@@ -490,6 +498,7 @@ int bt_relocate_upvalues(lua_State* L, Proto* p, const uint8_t* places, int slot
         p->upvalues[places[i]] = names[i];
     p->sizeupvalues = slots;
     p->nups = uint8_t(slots);
+    interpret(p);
     for (int pc = 0; pc < p->sizecode; pc += Luau::getOpLength(LuauOpcode(LUAU_INSN_OP(p->code[pc]))))
     {
         Instruction& i = p->code[pc];
@@ -693,6 +702,24 @@ void bt_move_frame(
             setnilvalue(thread->top + i);
 }
 
+// The opcode of the instruction that the word before `pc` belongs to.
+int bt_op_before(const Proto* p, int pc)
+{
+    int op = LOP_NOP;
+    for (int at = 0; at < pc; at += Luau::getOpLength(LuauOpcode(op)))
+        op = p->debuginsn ? p->debuginsn[at] : LUAU_INSN_OP(p->code[at]);
+    return op;
+}
+
+// Frames outside of `ci` that are in the iterator of a generic `for` are picked up in the middle of that
+// instruction. The VM has made a note of it only where the iterator was suspended before.
+static void note_iterators(lua_State* thread, CallInfo* ci)
+{
+    for (CallInfo* outer = thread->base_ci + 1; outer < ci; outer++)
+        if (isLua(outer) && bt_op_before(outer->p, int(outer->savedpc - outer->p->code)) == LOP_FORGLOOP)
+            outer->flags |= LUA_CALLINFO_OPYIELD;
+}
+
 // A failed coroutine is suspended again, at `pc` of the frame, which keeps its first `registers` registers.
 // Inner frames are dropped. 0 without memory.
 int bt_park(lua_State* L, lua_State* thread, int frame, int pc, int registers)
@@ -705,6 +732,7 @@ int bt_park(lua_State* L, lua_State* thread, int frame, int pc, int registers)
     luaC_threadbarrier(thread);
     ci = frame_at(thread, frame);
     luaF_close(thread, ci->base + registers);
+    note_iterators(thread, ci);
     thread->ci = ci;
     ci->savedpc = ci->p->code + pc;
     ci->flags &= ~(LUA_CALLINFO_NATIVE | LUA_CALLINFO_OPYIELD);
@@ -724,6 +752,7 @@ void bt_park_in_call(lua_State* thread, int frame)
     luaC_threadbarrier(thread);
     CallInfo* ci = frame_at(thread, frame);
     luaF_close(thread, ci->base);
+    note_iterators(thread, ci);
     thread->ci = ci;
     thread->base = ci->base;
     thread->top = ci->base;
