@@ -167,7 +167,7 @@ end";
 fn a_tasklet_goes_on_in_its_newest_text_by_its_own_choice() {
     let text = |word: &str, above: &str| {
         looping_with(
-            &format!("function M.other(name, n) print('other', name, n) synchro.sleep(100) end"),
+            "function M.other(name, n) print('other', name, n) synchro.sleep(100) end",
             &format!("{above}\nscheduler.defer(function() print('end') end)"),
             &format!(
                 "print('{word}', scheduler.getcurrent().stale)

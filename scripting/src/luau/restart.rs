@@ -77,7 +77,7 @@ impl Vm {
 
     /// The function that the outermost call of a suspended tasklet runs.
     pub(crate) fn first_function(&self, tasklet: TaskletId) -> Option<Function> {
-        match self.from_first_call(tasklet, |thread, level| {
+        match self.value_of_first_call(tasklet, |thread, level| {
             // SAFETY: the level is one of the thread's.
             unsafe {
                 let mut debug: lua_Debug = std::mem::zeroed();
@@ -94,7 +94,7 @@ impl Vm {
         let mut arguments = Vec::new();
         for number in 1.. {
             // SAFETY: the level is one of the thread's; it pushes one value if there is one.
-            let next = self.from_first_call(tasklet, |thread, level| unsafe {
+            let next = self.value_of_first_call(tasklet, |thread, level| unsafe {
                 lua_getargument(thread, level, number) != 0
             });
             match next? {
@@ -106,7 +106,7 @@ impl Vm {
     }
 
     /// The value that `push` pushes on the tasklet's outermost coroutine, whose outermost call has this level.
-    fn from_first_call(
+    fn value_of_first_call(
         &self,
         tasklet: TaskletId,
         push: impl Fn(*mut lua_State, c_int) -> bool,
