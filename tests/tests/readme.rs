@@ -15,7 +15,10 @@ fn readme() -> String {
 
 /// The code blocks of the README in a language.
 fn blocks(language: &str) -> Vec<String> {
-    let text = readme();
+    blocks_of(&readme(), language)
+}
+
+fn blocks_of(text: &str, language: &str) -> Vec<String> {
     let fence = format!("```{language}\n");
     text.split(&*fence).skip(1).map(|rest| rest.split("```").next().unwrap_or_default().to_owned()).collect()
 }
@@ -41,6 +44,22 @@ fn every_script_in_the_readme_compiles() {
     for script in scripts {
         vm.load("README.luau", &script).expect("a script that compiles");
     }
+}
+
+#[test]
+fn the_script_in_the_chapter_on_editing_plays_and_is_told_of_its_reload() {
+    let chapter = std::fs::read_to_string(root().join("assets/scripts/EDITING.md")).expect("the chapter");
+    let scripts = blocks_of(&chapter, "lua");
+    let [script] = &scripts[..] else { panic!("the chapter shows {} scripts", scripts.len()) };
+    let mut game = bluetick_tests::Game::edited([("guard", script)]);
+    game.spawn("guard");
+    game.frames(2);
+    game.save("guard", format!("{script}\n-- edited"));
+    let report = game.frame();
+    assert!(report.failures.is_empty(), "{}", report.failures[0]);
+    let reload = report.reload.expect("it was reloaded");
+    assert!(reload.hook_errors.is_empty() && reload.moved == 1, "{reload}");
+    assert_eq!(game.printed(), "guard\t1\t->\t2");
 }
 
 #[test]

@@ -357,6 +357,8 @@ fn stuck_number(stuck: &Stuck) -> u64 {
 }
 
 fn stuck_group(stuck: &Stuck) -> StuckGroup {
+    // Where it is stands before it already.
+    let place = format!("{}:{}: ", stuck.file, stuck.line);
     StuckGroup {
         number: stuck_number(stuck),
         parked: stuck.is_parked(),
@@ -365,7 +367,7 @@ fn stuck_group(stuck: &Stuck) -> StuckGroup {
         line: stuck.line,
         count: stuck.tasklets.len(),
         first: stuck.tasklet.clone(),
-        message: stuck.message.clone(),
+        message: stuck.message.strip_prefix(&place).unwrap_or(&stuck.message).to_owned(),
         excerpt: source_lines(&stuck.excerpt),
         advice: stuck.advice.clone(),
     }

@@ -87,8 +87,8 @@ pub fn stuck(group: &StuckGroup) -> Vec<ReportLine> {
     };
     let mut lines = vec![line(tone, format!("{what}  {}   {whose}   {}", group.place, group.code))];
     lines.extend(group.message.lines().map(|text| line(Tone::Text, format!("  {text}"))));
-    lines.extend(excerpt(&group.excerpt, Some(group.line)));
     lines.push(line(Tone::Text, format!("  {}", group.advice)));
+    lines.extend(excerpt(&group.excerpt, Some(group.line)));
     lines
 }
 
@@ -172,8 +172,8 @@ mod tests {
             concat!(
                 "old  guard.luau#3:21 in patrol   3 tasklets (first: guard of entity 4v1)   RL104\n",
                 "  new local 'target' has no value at this wait\n",
-                "  >   21 |         rest()\n",
                 "  give it a constant ('local target = nil'), or restart guard.luau\n",
+                "  >   21 |         rest()\n",
             )
         );
     }

@@ -36,7 +36,8 @@ impl Vm {
         if old.life == Life::Ready {
             return Ok(tasklet);
         }
-        let (owner, clock, category, watched) = (old.owner, old.clock, old.category, old.flags.watched);
+        let (owner, clock, category) = (old.owner, old.clock, old.category);
+        let (watched, background) = (old.flags.watched, old.flags.background);
         let name = old.details.as_ref().and_then(|details| details.name.clone());
         let function = match self.beginning_of(tasklet) {
             Some(function) => Some((*function).clone()),
@@ -46,21 +47,20 @@ impl Vm {
         let arguments = self.first_arguments(tasklet)?;
         let new = self.spawn(&function, arguments, owner)?;
         let record = &mut machine.scheduler().tasklets[new];
-        (record.clock, record.flags.watched) = (clock, watched);
+        (record.clock, record.flags.watched, record.flags.background) = (clock, watched, background);
         if name.is_some() {
             record.details_mut().name = name;
         }
         self.set_memory_category(new, category);
         // Its end comes first: what it has deferred may be what its next life counts on.
-        let scheduler = machine.scheduler();
-        scheduler
-            .remove(new)
-            .map_err(|kind| Error::new(kind, "restart: the new tasklet can't wait its turn"))?;
+        let waits = machine.scheduler().remove(new).is_ok();
         self.kill(tasklet)?;
-        machine
-            .scheduler()
-            .insert(new)
-            .map_err(|kind| Error::new(kind, "restart: the new tasklet can't run"))?;
+        if waits {
+            machine
+                .scheduler()
+                .insert(new)
+                .map_err(|kind| Error::new(kind, "restart: the new tasklet can't run"))?;
+        }
         Ok(new)
     }
 

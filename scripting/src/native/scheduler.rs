@@ -358,7 +358,8 @@ impl Scheduler {
     }
 
     /// Has `f` called with each error that ends a tasklet, in the dying tasklet (`semantics.md` 1.36). The
-    /// error ends there, unless `f` returns another one. Scripts and Rust share the one handler.
+    /// error ends there, unless `f` returns another one. Scripts and Rust share the one handler; but what a tasklet
+    /// sets that belongs to somebody, as those of a game's scripts do, counts for the tasklets of that owner alone.
     ///
     /// # Errors
     /// Of kind `memory`.
