@@ -13,6 +13,8 @@
 #![allow(non_snake_case)] // `L` is what every text on the VM calls its state
 
 use bevy_ecs::prelude::*;
+use bevy_reflect::prelude::*;
+use bluetick::ecs::{Bridge, BridgeConfig, Handle, Registry};
 use bluetick::{Library, Script, ScriptHost};
 use bluetick_scripting::raw::*;
 use bluetick_scripting::{OwnerId, Vm, VmConfig};
@@ -43,10 +45,13 @@ const RAW_SWITCH: &str = "raw: resume and yield of a Luau coroutine";
 const RAW_SUSPEND: &str = "raw: resume and suspend of a corosensei coroutine";
 const RAW_SPAWN: &str = "raw: new coroutine and two resumes";
 
-const OPERATIONS: [Operation; 12] = [
+const RAW_READ: &str = "raw: read of a field by a C function";
+
+const OPERATIONS: [Operation; 14] = [
     Operation { name: RAW_SWITCH, run: raw_yield, limit: None },
     Operation { name: RAW_SUSPEND, run: raw_suspend, limit: None },
     Operation { name: RAW_SPAWN, run: raw_spawn, limit: None },
+    Operation { name: RAW_READ, run: raw_read, limit: None },
     Operation { name: "schedule, Luau", run: |n| scheduled(SCHEDULE, 2, n), limit: Some((RAW_SWITCH, 1.0)) },
     Operation {
         name: "hand-over on a channel, Luau to Luau",
@@ -79,6 +84,11 @@ const OPERATIONS: [Operation; 12] = [
         name: "sleep until the next frame, with its share of the tick",
         run: sleep,
         limit: Some((RAW_SWITCH, 1.0)),
+    },
+    Operation {
+        name: "read of a component's field by a held reference",
+        run: read,
+        limit: Some((RAW_READ, 1.0)),
     },
 ];
 
@@ -142,14 +152,15 @@ fn table(write: bool, check: bool) -> ExitCode {
         Some(counted(counts, operation.name)? / (least * counted(counts, limit)?))
     };
     let mut now: Vec<(&str, f64)> = Vec::new();
-    let mut grown = 0;
+    let (mut grown, mut unknown) = (0, 0);
     println!("{:<56} {:>8} {:>8} {:>8} {:>8}", "operation", "now", "baseline", "x limit", "baseline");
     for operation in &OPERATIONS {
         let name = operation.name;
-        now.push((name, (collected(name, MANY) - collected(name, FEW)) as f64 / (MANY - FEW) as f64));
+        now.push((name, instructions(name)));
         let (ratio, ratio_before) = (times_limit(&now, operation), times_limit(&before, operation));
         let grew = matches!((ratio, ratio_before), (Some(now), Some(before)) if now > before * TOLERANCE);
         grown += usize::from(grew);
+        unknown += usize::from(ratio.is_some() && ratio_before.is_none());
         let count = |count: Option<f64>| count.map_or("-".into(), |count| format!("{count:.0}"));
         let times = |ratio: Option<f64>| ratio.map_or("-".into(), |ratio| format!("{ratio:.2}"));
         println!(
@@ -167,9 +178,21 @@ fn table(write: bool, check: bool) -> ExitCode {
     }
     if check && grown > 0 {
         eprintln!("{grown} operations take over 10 % more instructions than {BASELINE} says");
-        return ExitCode::FAILURE;
     }
-    ExitCode::SUCCESS
+    if check && unknown > 0 {
+        eprintln!("{unknown} operations are not in {BASELINE}: `-- --write` puts them there");
+    }
+    if check && grown + unknown > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Instructions of one operation: what many take more than few.
+fn instructions(name: &str) -> f64 {
+    let (few, many) = std::thread::scope(|scope| {
+        let few = scope.spawn(|| collected(name, FEW));
+        let many = collected(name, MANY);
+        (few.join(), many)
+    });
+    (many - few.expect("counted")) as f64 / (MANY - FEW) as f64
 }
 
 /// Instructions of a whole process that runs an operation so many times.
@@ -354,4 +377,48 @@ fn sleep(count: usize) {
         host.tick(&mut world, 0.02);
     }
     std::process::exit(0);
+}
+
+#[derive(Component, Reflect, Default)]
+#[reflect(Default)]
+struct Health {
+    current: f32,
+}
+
+fn read(count: usize) {
+    let mut world = World::new();
+    let registry = Registry::builder().component::<Health>().build(&mut world).expect("a registry");
+    let vm = vm();
+    let bridge = Bridge::install(&vm, Rc::new(registry), BridgeConfig::default()).expect("a bridge");
+    let entity = world.spawn(Health::default()).id();
+    let text = "local self, n = ... local h, x = self.Health for i = 1, n do x = h.current end";
+    let run = vm.load("it", text).expect("a loop");
+    bridge.lend(&mut world, || run.call::<()>((Handle(entity), count))).expect("it runs");
+    std::process::exit(0)
+}
+
+fn raw_read(count: usize) {
+    unsafe extern "C-unwind" fn index(L: *mut lua_State) -> c_int {
+        // SAFETY: called by the VM as a metamethod of the userdata below.
+        unsafe {
+            lua_pushnumber(L, f64::from(*lua_touserdata(L, 1).cast::<f32>()));
+            1
+        }
+    }
+    let vm = vm();
+    // SAFETY: protected by mlua, which takes the one value that is left.
+    let userdata: mlua::Value = unsafe {
+        vm.lua()
+            .exec_raw((), |L| {
+                lua_newuserdata(L, size_of::<f32>()).cast::<f32>().write(1.0);
+                lua_createtable(L, 0, 1);
+                lua_pushcfunctiond(L, index, c"__index".as_ptr());
+                lua_rawsetfield(L, -2, c"__index".as_ptr());
+                lua_setmetatable(L, -2);
+            })
+            .expect("a userdata")
+    };
+    let run = vm.load("raw", "local u, n = ... local x for i = 1, n do x = u.x end").expect("a loop");
+    run.call::<()>((userdata, count)).expect("it runs");
+    std::process::exit(0)
 }

@@ -136,8 +136,9 @@ fn asleep(count: usize) {
     let script = format!(
         "local It = {{}}
          function It.run(self)
-             local function body(a, b, c) synchro.sleep(80000 + a) return a + b + c end
+             local function body(a, b, c) synchro.sleep(80000 + a / 1000) return a + b + c end
              for i = 1, {count} do tasklet(body)(i, i + 1, i + 2) end
+             channel():receive()
          end
          return It"
     );

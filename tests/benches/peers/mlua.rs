@@ -24,7 +24,7 @@ pub fn resume(coroutines: usize, rounds: usize) -> Side {
 }
 
 /// So many coroutines that wait with three numbers.
-pub fn started(count: usize) -> Vec<Thread> {
+pub fn started(count: usize) -> (Lua, Vec<Thread>) {
     let lua = Lua::new();
     let body = "local a, b, c = ... coroutine.yield() return a + b + c";
     let body = lua.load(body).into_function().expect("a body");
@@ -35,5 +35,5 @@ pub fn started(count: usize) -> Vec<Thread> {
     };
     let threads = (0..count).map(start).collect();
     lua.gc_collect().expect("collected");
-    threads
+    (lua, threads)
 }

@@ -160,19 +160,25 @@ pub fn storm(tasks: usize, longest: u64, woken: usize) -> Side {
     let runtime = runtime();
     let most = longest * FRAME.as_nanos() as u64;
     let set = LocalSet::new();
+    let sleeps = Rc::new(Cell::new(0));
     for i in 0..tasks as u64 {
-        let mut random = Random::new(i);
+        let (sleeps, mut random) = (sleeps.clone(), Random::new(i));
         set.spawn_local(async move {
             loop {
+                sleeps.set(sleeps.get() + 1);
                 time::sleep(Duration::from_nanos(random.below(most))).await;
             }
         });
     }
-    let frame = async || {
+    let frame = async move || {
         time::advance(FRAME).await;
-        // Those that are awake go before.
-        yield_now().await;
-        yield_now().await;
+        // Until nobody is left that could run.
+        let mut before = usize::MAX;
+        while sleeps.get() != before {
+            before = sleeps.get();
+            yield_now().await;
+            yield_now().await;
+        }
     };
     for _ in 0..2 * longest {
         runtime.block_on(set.run_until(frame()));

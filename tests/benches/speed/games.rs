@@ -15,10 +15,12 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// So many entities whose `run` has this body, after three frames.
+    /// So many entities whose `run` has this body and then waits for ever, after three frames.
     pub fn new(body: &str, entities: usize) -> Self {
         let mut world = World::new();
-        let script = format!("local It = {{}} function It.run(self) {body} end return It");
+        // Whoever returns takes the tasklets along that it has made.
+        let script =
+            format!("local It = {{}} function It.run(self) {body} channel():receive() end return It");
         let mut host = ScriptHost::builder()
             .library(Library::in_memory([("it", script)]))
             .memory_limit(MEMORY)

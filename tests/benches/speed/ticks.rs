@@ -6,7 +6,7 @@ use crate::peers::tokio;
 
 /// Tasklets of an entity that sleep till long after the bench, all at times of their own.
 const ASLEEP: &str = "
-    for i = 1, 1000000 do tasklet(function() synchro.sleep(80000 + (i * 7919 % 1000003) / 100) end)() end";
+    for i = 1, 1000000 do tasklet(function() synchro.sleep(80000 + (i * 7919 % 1000003) / 1000) end)() end";
 
 const BLOCKED: &str = "
     local never = channel()
