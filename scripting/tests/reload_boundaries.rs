@@ -159,6 +159,44 @@ fn s48_where_the_self_check_fails_running_calls_finish_on_old_text_and_the_log_s
     assert_eq!(stage.vm.stats().tasklets, 0);
 }
 
+/// Reloads act on live closures and suspended tasklets in this build.
+const MOVES: bool = cfg!(feature = "reload") && !cfg!(feature = "native-code");
+
+#[test]
+fn s51_with_native_code_generation_the_weaker_semantics_hold_and_the_log_says_so() {
+    let log = Log::default();
+    let stage = tracing::subscriber::with_default(log.clone(), || {
+        Stage::with(&forever("local n = 0", "n = n + 1 note(n) wait()"))
+    });
+    let told = log.0.lock().expect("nobody panics").join("\n");
+    assert_eq!(told.contains("check 9 failed"), cfg!(feature = "native-code") && cfg!(feature = "reload"));
+    assert_eq!(stage.vm.moves_frames(), MOVES);
+    let report = stage.save(&forever("local n = 0", "n = n + 10 note(n) wait()"));
+    assert_eq!(report.moved, usize::from(MOVES));
+    stage.start("m");
+    stage.step();
+    assert_eq!(stage.notes(), if MOVES { "1 10 11" } else { "1 10 2" });
+}
+
+#[cfg(feature = "reload")]
+#[test]
+fn what_fails_outside_of_every_module_can_not_be_parked_and_the_log_says_so() {
+    let stage = Stage::new([("m", "local M = {} function M.compare(a, b) return a.x < b end return M")]);
+    stage.vm.park_failed(true);
+    for text in ["local x = nil + 1", "table.sort({ 2, 1 }, require('./m').compare)"] {
+        let log = Log::default();
+        tracing::subscriber::with_default(log.clone(), || {
+            live::script::spawn(&stage.vm, text);
+            stage.vm.run_ready(|| true);
+        });
+        let told = log.0.lock().expect("nobody panics").join("\n");
+        assert!(told.starts_with("WARN RL203 tasklet ") && told.contains("attempt to"), "{told}");
+        assert!(stage.vm.parked_tasklets().is_empty());
+        assert_eq!(stage.vm.stats().tasklets, 0, "it has ended");
+        assert_eq!(stage.vm.take_ended().into_iter().filter(|ended| ended.failure.is_some()).count(), 1);
+    }
+}
+
 /// The program's own symbols, which it has on this system, say what is linked into it.
 #[cfg(target_os = "linux")]
 #[test]
@@ -170,16 +208,4 @@ fn s50_a_build_without_the_feature_has_nothing_of_it_inside() {
         let inside = program.windows(symbol.len()).any(|window| window == symbol);
         assert_eq!(inside, cfg!(feature = "reload"), "bt_{name}");
     }
-}
-
-#[test]
-fn s50_without_the_feature_reloads_are_the_weaker_ones() {
-    let stage = Stage::with(&forever("local n = 0", "n = n + 1 note(n) wait()"));
-    assert_eq!(stage.vm.moves_frames(), cfg!(feature = "reload"));
-    let report = stage.save(&forever("local n = 0", "n = n + 10 note(n) wait()"));
-    assert_eq!(report.moved, usize::from(cfg!(feature = "reload")));
-    stage.start("m");
-    stage.step();
-    let expected = if cfg!(feature = "reload") { "1 10 11" } else { "1 10 2" };
-    assert_eq!(stage.notes(), expected);
 }

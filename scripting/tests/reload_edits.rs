@@ -124,6 +124,13 @@ fn s11_a_wait_inserted_between_two_suspended_at_the_first() {
 }
 
 #[test]
+fn s11_an_equal_wait_inserted_above_with_what_comes_behind_it() {
+    let old = &forever("local n = 0", "n = n + 1 wait() note(n)");
+    let new = &forever("local n = 0", "if n < 0 then wait() note('x') end n = n + 1 wait() note(n)");
+    assert_eq!(edit(old, 2, new, 2), "1 | 2 3");
+}
+
+#[test]
 fn s12_the_wait_deleted() {
     let old = &forever("local n = 0", "n = n + 1 note(n) wait()");
     let new = "local M = {} function M.run(self) note('new') end return M";

@@ -261,6 +261,17 @@ fn s38_collecting_all_garbage_at_each_step_makes_no_difference() {
 }
 
 #[test]
+fn s45_variables_that_are_out_of_use_go_with_their_module_when_it_is_renamed() {
+    let text = "local M = {} local count = 0 function M.bump() count += 1 return count end return M";
+    let stage = Stage::new([("m", text)]);
+    stage.run("local m = require('./m') m.bump() m.bump()");
+    stage.save("local M = {} return M");
+    assert!(stage.vm.rename_module("m", "n", "n.luau"));
+    assert!(!stage.files.save(&stage.vm, [("n", text)]).is_refused());
+    stage.run("eq(require('./n').bump(), 3)");
+}
+
+#[test]
 fn s47_a_rollback_is_the_previous_text_as_a_new_version() {
     let stage = Stage::with(&counting("", 1));
     assert!(stage.vm.rollback("m").is_none(), "there is none yet");

@@ -2,20 +2,19 @@
 //!
 //! ```sh
 //! cargo bench -p bluetick-tests --bench reload
-//! cargo bench -p bluetick-tests --bench reload -- shift      # rows with this word
 //! ```
 //!
-//! Each row saves two texts by turns, so that every frame moves at every reload. The goals are for what is beyond
-//! compiling and evaluating: the time with the tasklets, less the time of the same save without any.
+//! Two texts are saved by turns, so that every frame moves at every reload. What is shown is beyond compiling and
+//! evaluating: the time with the tasklets, less the time of the same save without any.
 
-use bluetick_scripting::{Loader, ModuleText, OwnerId, Reply, Vm, VmConfig};
+mod harness;
+
+use bluetick_scripting::{Loader, ModuleText, OwnerId, Reply, Vm, Wait};
+use harness::{Measured, Options, Report, nanoseconds, quantile, vm};
 use mlua::{Function, Table, Value};
 use std::cell::RefCell;
+use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::Instant;
-
-/// Reloads of a row, beside a few that warm up.
-const ROUNDS: usize = 41;
 
 /// One file, as it is now.
 #[derive(Clone)]
@@ -31,11 +30,11 @@ impl Loader for File {
     }
 }
 
-struct Row {
+struct Case {
     what: &'static str,
     tasklets: usize,
-    /// The most that it may take beyond compiling, in milliseconds.
-    goal: f64,
+    /// The most that it may take beyond compiling, in nanoseconds.
+    most: Option<f64>,
     texts: [String; 2],
 }
 
@@ -59,76 +58,107 @@ fn patrol(before: &str, body: &str) -> String {
     )
 }
 
-fn rows() -> Vec<Row> {
+fn cases() -> Vec<Case> {
     let plain = [patrol("", "wait() M.alarms += 1"), patrol("", "wait() M.alarms += 2")];
     let shift = [patrol("", "wait()"), patrol("local fear, mood = 3, 'calm'", "wait() lap += fear")];
-    let nested = |k: u32| patrol(&format!("local function rest(n) wait(n) lap_{k} = n end"), "rest(lap)");
-    let closures = |k: u32| {
+    let nested = |k: u32| {
+        patrol("local kept = 0 local function rest(n) wait(n) kept = n end", &format!("rest(lap + {k})"))
+    };
+    let shared = |k: u32| {
         patrol("", &format!("local function inner() lap += {k} return lap end inner() wait() inner()"))
     };
-    let row = |what, tasklets, goal, texts: &[String; 2]| Row { what, tasklets, goal, texts: texts.clone() };
+    let case = |what, tasklets, most: Option<f64>, texts: &[String; 2]| Case {
+        what,
+        tasklets,
+        most,
+        texts: texts.clone(),
+    };
     vec![
-        row("registers stay", 100, 0.5, &plain),
-        row("registers stay", 10_000, 16.0, &plain),
-        row("registers shift", 100, 0.5, &shift),
-        row("registers shift", 10_000, 16.0, &shift),
-        row("two frames each, a closure each", 10_000, f64::INFINITY, &[nested(1), nested(2)]),
-        row("a shared local each", 10_000, f64::INFINITY, &[closures(1), closures(2)]),
+        case("registers stay", 100, Some(0.5e6), &plain),
+        case("registers stay", 10_000, Some(16e6), &plain),
+        case("registers shift", 100, None, &shift),
+        case("registers shift", 10_000, None, &shift),
+        case("two frames and a closure each", 10_000, None, &[nested(1), nested(2)]),
+        case("a closure that shares a local each", 10_000, None, &[shared(1), shared(2)]),
     ]
 }
 
-fn main() {
-    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
-    println!("{ROUNDS} reloads, medians, ms");
-    println!("{:<36} {:>9} {:>9} {:>9} {:>9} {:>7}", "what", "tasklets", "reload", "empty", "beyond", "goal");
-    for row in rows().into_iter().filter(|row| words.iter().all(|word| row.what.contains(&**word))) {
-        let (with, without) = (measure(&row.texts, row.tasklets), measure(&row.texts, 0));
-        let beyond = with - without;
-        let mark = if beyond <= row.goal { "" } else { "  over its goal" };
-        let Row { what, tasklets, goal, .. } = row;
-        println!("{what:<36} {tasklets:>9} {with:>9.3} {without:>9.3} {beyond:>9.3} {goal:>7.1}{mark}");
+fn main() -> ExitCode {
+    let options = Options::from_command_line();
+    let mut report = Report::new("reload", &options);
+    for case in cases() {
+        let what = format!("reload under {} tasklets, {}", case.tasklets, case.what);
+        if options.asks_for(&what) {
+            report.add(measure(what, &case, &options));
+        }
     }
+    report.finish()
 }
 
-/// How long a reload takes with so many tasklets suspended inside.
-fn measure(texts: &[String; 2], tasklets: usize) -> f64 {
-    let vm = Vm::new(VmConfig::default()).expect("a VM");
-    let waiting = Rc::new(RefCell::new(Vec::new()));
-    let list = waiting.clone();
-    let wait = vm
-        .function(c"wait", move |call| {
-            let wait = call.park("wait")?;
-            list.borrow_mut().push(wait);
-            Ok(Reply::Parked(wait))
-        })
-        .expect("memory");
-    vm.lua().globals().raw_set("wait", wait).expect("globals are open");
-    vm.seal().expect("memory");
-    let file = File(Rc::new(RefCell::new(texts[0].clone())));
-    vm.set_loader(file.clone());
-    let Ok(Value::Table(module)) = vm.require("patrol") else { panic!("a module") };
-    let run: Function = Table::get(&module, "run").expect("a function");
-    for number in 0..tasklets {
-        vm.spawn(&run, number as f64, OwnerId::default()).expect("memory");
-    }
-    vm.run_ready(|| true);
-    let mut times = Vec::new();
-    for round in 0..ROUNDS + 4 {
-        *file.0.borrow_mut() = texts[(round + 1) % 2].clone();
-        let change = vec![("patrol".to_owned(), file.read("patrol").expect("a text"))];
-        let start = Instant::now();
-        let report = vm.reload(change);
-        let took = start.elapsed().as_secs_f64() * 1e3;
-        assert_eq!((report.moved, report.stale), (tasklets, 0), "{report}");
-        if round >= 4 {
-            times.push(took);
+fn measure(what: String, case: &Case, options: &Options) -> Measured {
+    let rounds = if options.quick { 9 } else { 41 };
+    let (crowd, nobody) = (Stage::new(case, case.tasklets), Stage::new(case, 0));
+    let (mut with, mut without) = (Vec::new(), Vec::new());
+    for round in 1..=rounds + 4 {
+        let text = &case.texts[round % 2];
+        let times = (crowd.save(text), nobody.save(text));
+        // The first rounds warm up.
+        if round > 4 {
+            with.push(times.0);
+            without.push(times.1);
         }
-        for wait in waiting.take() {
-            vm.wake(wait.tasklet, wait.parking);
+    }
+    let (with, without) = (quantile(&mut with, 0.5), quantile(&mut without, 0.5));
+    println!("\n    the whole of it {:.3} ms, without tasklets {:.3} ms", with / 1e6, without / 1e6);
+    Measured { what, unit: "ns", ours: with - without, most: case.most, against: Vec::new(), rounds }
+}
+
+/// A VM with one file, and so many tasklets that wait in it.
+struct Stage {
+    vm: Rc<Vm>,
+    file: File,
+    tasklets: usize,
+    waiting: Rc<RefCell<Vec<Wait>>>,
+}
+
+impl Stage {
+    fn new(case: &Case, tasklets: usize) -> Self {
+        let vm = vm();
+        let waiting: Rc<RefCell<Vec<Wait>>> = Rc::default();
+        let list = waiting.clone();
+        let wait = vm
+            .function(c"wait", move |call| {
+                let wait = call.park("wait")?;
+                list.borrow_mut().push(wait);
+                Ok(Reply::Parked(wait))
+            })
+            .expect("memory");
+        vm.lua().globals().raw_set("wait", wait).expect("globals are open");
+        vm.seal().expect("memory");
+        let file = File(Rc::new(RefCell::new(case.texts[0].clone())));
+        vm.set_loader(file.clone());
+        let Ok(Value::Table(module)) = vm.require("patrol") else { panic!("a module") };
+        let run: Function = Table::get(&module, "run").expect("a function");
+        for number in 0..tasklets {
+            vm.spawn(&run, number as f64, OwnerId::default()).expect("memory");
         }
         vm.run_ready(|| true);
-        vm.lua().gc_collect().expect("a cycle");
+        Self { vm, file, tasklets, waiting }
     }
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+
+    /// Nanoseconds of a reload with this text, after which all run to their next wait in it.
+    fn save(&self, text: &str) -> f64 {
+        text.clone_into(&mut self.file.0.borrow_mut());
+        let change = vec![("patrol".to_owned(), self.file.read("patrol").expect("a text"))];
+        let start = nanoseconds();
+        let report = self.vm.reload(change);
+        let took = nanoseconds() - start;
+        assert_eq!((report.moved, report.stale), (self.tasklets, 0), "{report}");
+        for wait in self.waiting.take() {
+            self.vm.wake(wait.tasklet, wait.parking);
+        }
+        self.vm.run_ready(|| true);
+        self.vm.lua().gc_collect().expect("a cycle");
+        took
+    }
 }

@@ -473,7 +473,10 @@ fn print(statements: &[Statement], out: &mut String) {
 
 impl Program {
     fn text(&self) -> String {
+        // Somebody may assign to `total`: else the compiler takes it for a constant, leaves out what depends on it,
+        // and has it again, waits and all, once an edit assigns to it.
         let mut out = String::from("local M = {} local total = 1 local tally = {}\n");
+        out += "function M.set(v) total = v end\n";
         out += "local function outcome(f) local ok, e = pcall(f) return tostring(ok), tostring(e) end\n";
         for helper in &self.helpers {
             let _ = writeln!(out, "{helper}");

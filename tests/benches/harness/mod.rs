@@ -10,6 +10,7 @@ mod raw;
 mod report;
 mod row;
 
+pub use clock::nanoseconds;
 pub use options::Options;
 pub use program::{Program, built_here};
 pub use random::Random;

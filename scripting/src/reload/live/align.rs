@@ -178,31 +178,53 @@ fn common(a: &[u64], b: &[u64]) -> Vec<Option<usize>> {
     if rows == 0 || columns == 0 || rows * columns > MOST_PAIRS {
         return found;
     }
-    // lengths[i][j]: of the longest common subsequence of what is behind i and j.
+    // Of the longest ones, that with the most neighbours that stay neighbours: what comes with a statement that is
+    // there twice tells which one it is. The best of what is behind i and j counts `pair` for each pair, which is
+    // more than all neighbours together; `joined` is the best that begins with the pair of i and j itself.
     let width = columns + 1;
-    let mut lengths = vec![0u32; (rows + 1) * width];
+    let pair = rows.min(columns) as u32 + 1;
+    let mut steps = vec![Step::default(); rows * columns];
+    let (mut best, mut joined) = (vec![0u32; width], vec![0u32; width]);
     for i in (0..rows).rev() {
+        let (below, joined_below) = (best.clone(), joined.clone());
         for j in (0..columns).rev() {
-            lengths[i * width + j] = if inner_a[i] == inner_b[j] {
-                lengths[(i + 1) * width + j + 1] + 1
-            } else {
-                lengths[(i + 1) * width + j].max(lengths[i * width + j + 1])
-            };
+            let step = &mut steps[i * columns + j];
+            joined[j] = 0;
+            if inner_a[i] == inner_b[j] {
+                step.goes_on = joined_below[j + 1] > 0 && joined_below[j + 1] + 1 >= below[j + 1];
+                joined[j] = pair + below[j + 1].max(if step.goes_on { joined_below[j + 1] + 1 } else { 0 });
+            }
+            step.skips_a = below[j] >= best[j + 1];
+            best[j] = joined[j].max(below[j]).max(best[j + 1]);
+            step.matches = joined[j] > 0 && joined[j] == best[j];
         }
     }
-    let (mut i, mut j) = (0, 0);
+    let (mut i, mut j, mut goes_on) = (0, 0, false);
     while i < rows && j < columns {
-        if inner_a[i] == inner_b[j] {
+        let step = steps[i * columns + j];
+        if step.matches || goes_on {
             found[head + i] = Some(head + j);
+            goes_on = step.goes_on;
             i += 1;
             j += 1;
-        } else if lengths[(i + 1) * width + j] >= lengths[i * width + j + 1] {
+        } else if step.skips_a {
             i += 1;
         } else {
             j += 1;
         }
     }
     found
+}
+
+/// What to do at a pair of places in two texts.
+#[derive(Clone, Copy, Default)]
+struct Step {
+    /// They are a pair.
+    matches: bool,
+    /// If they are, so are the two behind them.
+    goes_on: bool,
+    /// If they are not, the first text's is left out, else the second one's.
+    skips_a: bool,
 }
 
 #[cfg(test)]
@@ -217,5 +239,40 @@ mod tests {
         assert_eq!(common(&[1, 5, 2, 6, 3], &[7, 5, 8, 6, 9]), [None, Some(1), None, Some(3), None]);
         assert_eq!(common(&[], &[1]), []);
         assert_eq!(common(&[1, 1], &[1]), [Some(0), None]);
+    }
+
+    #[test]
+    fn what_is_there_twice_is_the_one_among_its_neighbours() {
+        // 1 2 is what it was, where 3 follows; an equal 1 2 was added above it.
+        let old = [9, 1, 2, 3, 4, 8];
+        let new = [7, 1, 2, 5, 6, 1, 2, 3, 4, 7];
+        assert_eq!(common(&old, &new), [None, Some(5), Some(6), Some(7), Some(8), None]);
+        let (old, new) = (new, old);
+        let back = [None, None, None, None, None, Some(1), Some(2), Some(3), Some(4), None];
+        assert_eq!(common(&old, &new), back);
+    }
+
+    #[test]
+    fn as_many_are_found_as_there_can_be() {
+        // Against the plain recursion, for all short texts of three words.
+        fn length(a: &[u64], b: &[u64]) -> usize {
+            match (a.split_first(), b.split_first()) {
+                (Some((x, a_rest)), Some((y, b_rest))) if x == y => 1 + length(a_rest, b_rest),
+                (Some((_, a_rest)), Some((_, b_rest))) => length(a_rest, b).max(length(a, b_rest)),
+                _ => 0,
+            }
+        }
+        let texts: Vec<Vec<u64>> =
+            (0..3u64.pow(5)).map(|n| (0..5).map(|place| n / 3u64.pow(place) % 3).collect()).collect();
+        for a in &texts {
+            for b in texts.iter().step_by(7) {
+                let found = common(a, b);
+                assert_eq!(found.iter().flatten().count(), length(a, b), "{a:?} {b:?}");
+                let pairs: Vec<(usize, usize)> =
+                    found.iter().enumerate().filter_map(|(i, j)| Some((i, (*j)?))).collect();
+                assert!(pairs.iter().all(|&(i, j)| a[i] == b[j]), "{a:?} {b:?}");
+                assert!(pairs.windows(2).all(|two| two[0].1 < two[1].1), "{a:?} {b:?}");
+            }
+        }
     }
 }

@@ -27,6 +27,13 @@ struct Dormant {
 pub(super) struct Dormants(BTreeMap<String, BTreeMap<String, Dormant>>);
 
 impl Dormants {
+    /// A module has another name.
+    pub fn rename(&mut self, from: &str, to: &str) {
+        if let Some(kept) = self.0.remove(from) {
+            self.0.insert(to.into(), kept);
+        }
+    }
+
     /// What a variable of a module held when it went out of use, and what the file said of it then.
     pub fn find(
         &self,

@@ -186,7 +186,9 @@ impl Vm {
 
     /// The texts of a module are known under another name.
     pub(in crate::reload) fn rename_generations(&self, from: &str, to: &str, file: &str) {
-        for generation in self.live.borrow_mut().generations.values_mut() {
+        let live = &mut *self.live.borrow_mut();
+        live.dormants.rename(from, to);
+        for generation in live.generations.values_mut() {
             // Between two reloads nobody else holds one.
             if generation.module == from
                 && let Some(generation) = Rc::get_mut(generation)

@@ -85,6 +85,19 @@ impl Vm {
 
     /// Parks the tasklet whose body has failed, with the error on top of its stack.
     pub(crate) fn park(&self, body: *mut lua_State, failure: Failure) -> Result<(), ParkFault> {
+        let name = failure.name.clone();
+        let message = failure.message.clone();
+        let parked = self.park_where_it_can(body, failure);
+        if parked == Err(ParkFault::NoPlace) {
+            tracing::warn!(
+                "RL203 tasklet '{name}' has failed and can't wait for a fix, as no statement of a module around can \
+                 begin anew; it has ended, and has to be started again: {message}"
+            );
+        }
+        parked
+    }
+
+    fn park_where_it_can(&self, body: *mut lua_State, failure: Failure) -> Result<(), ParkFault> {
         let live = &mut *self.live.borrow_mut();
         if !live.parks || !live.works || live.parked.len() >= MOST_PARKED {
             return Err(ParkFault::Off);

@@ -213,7 +213,7 @@ fn random_programs_with_the_fault_that_is_asked_for() {
     let asked = std::env::var("BLUETICK_FAULT").unwrap_or_default();
     let campaign = Campaign {
         first: 0,
-        count: 200,
+        count: 400,
         seed: 1,
         parks: false,
         edit: Author::rephrase,
