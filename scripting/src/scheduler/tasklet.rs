@@ -94,6 +94,7 @@ pub(crate) struct Flags {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Handle {
     pub anchor: Anchor,
+    #[cfg_attr(not(feature = "fast-switch"), allow(dead_code))]
     pub data: *mut TaskletId,
 }
 
