@@ -1,5 +1,5 @@
-//! Compiles what knows the VM from inside, `src/reload/live/internals/internals.cpp` and `src/luau/switch.cpp`, against the
-//! private headers of the very VM that mlua-sys builds.
+//! Compiles what knows the VM from inside, `src/reload/live/internals/internals.cpp` and `switch.cpp` and `places.cpp` of
+//! `src/luau`, against the private headers of the very VM that mlua-sys builds.
 
 #[cfg(any(feature = "reload", feature = "fast-switch"))]
 mod vm {
@@ -8,9 +8,10 @@ mod vm {
     use std::{env, fs};
 
     /// The files, each with the feature that has use for it.
-    const SOURCES: [(&str, bool); 2] = [
+    const SOURCES: [(&str, bool); 3] = [
         ("src/reload/live/internals/internals.cpp", cfg!(feature = "reload")),
         ("src/luau/switch.cpp", cfg!(feature = "fast-switch")),
+        ("src/luau/places.cpp", cfg!(feature = "fast-switch")),
     ];
 
     /// What they rely on; `REVIEWED` is the hash as it was when they were last compared with it.

@@ -29,6 +29,7 @@ pub fn main() -> Result<(), Box<dyn std::error::Error>> {
         for failure in &report.failures {
             eprintln!("{failure}"); // file, line, traceback, entity; all others go on
         }
+        world.clear_trackers(); // bevy_ecs: what was removed in earlier frames is forgotten
     }
     println!("the troll has {} health", world.get::<Health>(troll).map_or(0.0, |health| health.current));
     Ok(())

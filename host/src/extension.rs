@@ -18,6 +18,7 @@ use bluetick_scripting::raw::*;
 use bluetick_scripting::{Error, ErrorKind, OwnerId, Vm};
 use mlua::{Function, MultiValue, Value};
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::ffi::c_int;
 use std::rc::{Rc, Weak};
 
@@ -47,11 +48,13 @@ pub(crate) struct Extension {
 /// The entity and all that will be despawned with it because they are its children.
 pub(crate) fn with_descendants(world: &World, entity: Entity) -> Vec<Entity> {
     let mut all = vec![entity];
+    // Scripts can make an entity the child of its own child.
+    let mut known = HashSet::from([entity]);
     let mut looked = 0;
     while let Some(&entity) = all.get(looked) {
         looked += 1;
         if let Some(children) = world.get::<Children>(entity) {
-            all.extend(children.iter());
+            all.extend(children.iter().copied().filter(|&child| known.insert(child)));
         }
     }
     all

@@ -98,6 +98,9 @@ impl ScriptHost {
     /// yielders; the run, in which leftovers of the last frame come first; endings again; time dilation; and in the
     /// time left background tasklets and the garbage collector. (Reloads come first, and not in the time left, so that
     /// what was saved is there in the very next frame.)
+    ///
+    /// The world is the game's: outside of a Bevy app, which does so itself, the game calls
+    /// [`World::clear_trackers`] once a frame, or the world's notes of removed components grow without end.
     pub fn tick(&mut self, world: &mut World, dt: f64) -> FrameReport {
         let began = self.time.now();
         let clock = self.clocks.with(|clocks| clocks.advance(dt));

@@ -5,7 +5,8 @@ use crate::clock::SharedClocks;
 use crate::collector::{GcPace, Pacer};
 use crate::dilation::TimeDilation;
 use crate::ecs::{
-    Bridge, BridgeConfig, Functions, Registry, RegistryBuilder, RegistryError, ScriptHook, Value, WorldAccess,
+    Bridge, BridgeConfig, Functions, Registry, RegistryBuilder, RegistryError, ScriptHook, ScriptPart, Value,
+    WorldAccess,
 };
 use crate::extension::{Extension, with_descendants};
 use crate::failure::Failures;
@@ -14,7 +15,7 @@ use crate::instances::Instances;
 use crate::profile::Profiles;
 use crate::reload::{Carried, ScriptReload};
 use crate::reloader::Reloader;
-use crate::script::{Script, ScriptEvents};
+use crate::script::{Dormant, Script, ScriptEvents};
 use crate::signals::{self, Signals};
 use crate::synchro::{self, Synchro};
 use crate::ticker::Tickers;
@@ -342,6 +343,17 @@ impl HostBuilder {
         self
     }
 
+    /// Says that scripts see an opaque type as the `U` that it holds behind a pointer; see
+    /// [`RegistryBuilder::seen_as`].
+    pub fn seen_as<T, U>(mut self, look: fn(&T) -> &U, make: fn(U) -> T) -> Self
+    where
+        T: Reflect + GetTypeRegistration,
+        U: FromReflect + GetTypeRegistration + Typed,
+    {
+        self.registry = self.registry.seen_as(look, make);
+        self
+    }
+
     /// Registers a type that is no component but lies in one behind a pointer or a trait object.
     pub fn register_type<T: GetTypeRegistration>(mut self) -> Self {
         self.registry = self.registry.register_type::<T>();
@@ -662,8 +674,17 @@ impl ScriptHook for Attach {
         self.0.read(script).map(drop).map_err(|error| error.to_string())
     }
 
-    fn attach(&self, entity: &mut EntityWorldMut<'_>, scripts: &[String]) -> Result<(), String> {
-        entity.insert(Script::many(scripts));
+    fn attach(&self, entity: &mut EntityWorldMut<'_>, scripts: &[ScriptPart]) -> Result<(), String> {
+        match Dormant::described(scripts) {
+            Some(Some(dormant)) => {
+                entity.insert(dormant);
+            }
+            Some(None) => {
+                entity.remove::<Dormant>();
+            }
+            None => {}
+        }
+        entity.insert(Script::described(scripts));
         Ok(())
     }
 

@@ -3,7 +3,8 @@
 //! ```toml
 //! [[entity]]
 //! name = "the healer"                       # optional
-//! script = "healer"                         # or scripts = ["healer", "torch"]
+//! script = "healer"                         # or scripts = ["healer", "torch"], or
+//!                                           # { name = "healer", restart = "always", enabled = false }
 //! Transform = { translation = [30, 15, 0] } # any registered component; what is left out is the default
 //!
 //! [[entity]]
@@ -527,7 +528,7 @@ fn read(value: &Spanned<DeValue<'_>>, span: Range<usize>) -> Result<(Value, Sour
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ecs::ScriptHook;
+    use crate::ecs::{ScriptHook, ScriptPart};
     use bevy_ecs::component::Component;
     use bevy_ecs::name::Name;
     use bevy_ecs::world::{EntityRef, EntityWorldMut};
@@ -589,11 +590,12 @@ mod tests {
         fn check(&self, script: &str) -> Result<(), String> {
             if script == "missing" { Err("there is no script 'missing'".to_owned()) } else { Ok(()) }
         }
-        fn attach(&self, entity: &mut EntityWorldMut<'_>, scripts: &[String]) -> Result<(), String> {
-            if scripts == ["late"] {
+        fn attach(&self, entity: &mut EntityWorldMut<'_>, scripts: &[ScriptPart]) -> Result<(), String> {
+            let names: Vec<String> = scripts.iter().map(|script| script.name.clone()).collect();
+            if names == ["late"] {
                 return Err("this script came too late".to_owned());
             }
-            entity.insert(Attached(scripts.to_vec()));
+            entity.insert(Attached(names));
             Ok(())
         }
         fn detach(&self, entity: &mut EntityWorldMut<'_>) -> bool {
@@ -764,7 +766,15 @@ mod tests {
             ),
             ("[[entity]]\nFollows = {}", "Follows: Follows has no default, so it needs whom as well"),
             ("[[entity]]\nscript = 'missing'", "s.toml:2:1: entity 1: Script: there is no script 'missing'"),
-            ("[[entity]]\nscript = 3", "Script: expected a string, got number 3"),
+            ("[[entity]]\nscript = 3", "Script: expected a string, or a table with a name, got number 3"),
+            (
+                "[[entity]]\nscript = { name = 'a', restart = 'alway' }",
+                "Script.restart: expected \"on_change\", \"always\", \"never\" or a table, got string \"alway\" (did you mean",
+            ),
+            (
+                "[[entity]]\nscripts = ['a', { nmae = 'b' }]",
+                "Scripts[2]: there is no 'nmae' (did you mean 'name'?)",
+            ),
             (
                 "[[entity]]\nname = 'ok'\n[[entity]]\nscript = 'late'",
                 "s.toml:4:1: entity 2: Script: this script came too late",

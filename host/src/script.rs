@@ -1,6 +1,7 @@
 //! The component that gives an entity its scripts.
 
 use crate::clock::ClockId;
+use crate::ecs::ScriptPart;
 use bevy_ecs::component::Component;
 use bevy_ecs::entity::Entity;
 use bevy_ecs::lifecycle::HookContext;
@@ -120,6 +121,12 @@ impl Script {
         self
     }
 
+    /// As a scene or a script describes them.
+    pub(crate) fn described(parts: &[ScriptPart]) -> Self {
+        let one = |part: &ScriptPart| Self::new(&part.name).restart(part.restart);
+        parts.iter().map(one).fold(Self { entries: Vec::new() }, Self::and)
+    }
+
     /// Adds the scripts of another component, as they are.
     pub fn and(mut self, others: Self) -> Self {
         self.entries.extend(others.entries);
@@ -192,6 +199,21 @@ impl Dormant {
     /// Pauses those of its scripts that have these names.
     pub fn only(names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self { only: Some(names.into_iter().map(Into::into).collect()) }
+    }
+
+    /// Pauses those that are described as not enabled; `None` if the descriptions leave that open, and an empty one if
+    /// they leave nothing to pause.
+    pub(crate) fn described(parts: &[ScriptPart]) -> Option<Option<Self>> {
+        if parts.iter().all(|part| part.enabled.is_none()) {
+            return None;
+        }
+        let paused: Vec<&str> =
+            parts.iter().filter(|part| part.enabled == Some(false)).map(|part| &*part.name).collect();
+        Some(match paused.len() {
+            0 => None,
+            all if all == parts.len() => Some(Self::all()),
+            _ => Some(Self::only(paused)),
+        })
     }
 
     /// Whether it pauses the script with this name.

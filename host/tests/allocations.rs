@@ -66,7 +66,6 @@ struct Speed(f32);
 #[derive(Component, Reflect)]
 struct Target(Entity);
 
-/// One test, because the allocator counts for all threads.
 #[test]
 fn an_access_to_a_field_allocates_nothing() {
     for direct in [true, false] {
@@ -116,4 +115,48 @@ fn an_access_to_a_field_allocates_nothing() {
             assert_eq!(count(10), count(10_000), "{body}, direct: {direct}");
         }
     }
+}
+
+#[derive(bevy_ecs::message::Message, Reflect, Clone)]
+struct Rumour {
+    words: Vec<String>,
+}
+
+#[test]
+fn messages_that_no_script_listens_to_are_not_looked_at() {
+    use bluetick::{Library, Script, ScriptHost};
+
+    let listener = "return { run = function(self) for rumour in world:messages('Rumour', { capacity = 4096 }) do end end }";
+    let library = Library::in_memory([("listener", listener)]);
+    let mut world = World::new();
+    let mut host = ScriptHost::builder().library(library).message::<Rumour>().build(&mut world).unwrap();
+    let rumours = |world: &mut World| {
+        for _ in 0..1_000 {
+            world.write_message(Rumour { words: vec!["psst".into()] });
+        }
+    };
+    let mut tick = |world: &mut World| {
+        let before = ALLOCATIONS.get();
+        let report = host.tick(world, 0.1);
+        assert!(report.failures.is_empty(), "{}", report.failures[0]);
+        ALLOCATIONS.get() - before
+    };
+    for _ in 0..10 {
+        tick(&mut world);
+    }
+    let quiet = (0..10).map(|_| tick(&mut world)).max().unwrap();
+    let mut unheard = 0;
+    for _ in 0..10 {
+        rumours(&mut world);
+        unheard = unheard.max(tick(&mut world));
+    }
+    assert!(
+        unheard <= quiet,
+        "{unheard} allocations in a tick with a thousand messages, {quiet} in one without"
+    );
+    world.spawn(Script::new("listener"));
+    tick(&mut world);
+    rumours(&mut world);
+    let heard = tick(&mut world);
+    assert!(heard > 1_000, "{heard}: each message was copied for the listener");
 }

@@ -11,14 +11,16 @@
 mod harness;
 
 use bevy_ecs::prelude::*;
+use bevy_reflect::GetPath;
 use bevy_reflect::prelude::*;
 use bluetick::ecs::{Bridge, BridgeConfig, Handle, Registry};
 use bluetick::{Library, Script, ScriptHost};
 use bluetick_scripting::raw::*;
 use bluetick_scripting::{Vm, VmConfig};
 use glam::Vec3;
-use harness::{RawCoroutines, Row};
+use harness::{RawCoroutines, Row, Side};
 use mlua::Function;
+use std::cell::RefCell;
 use std::ffi::c_int;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -37,6 +39,8 @@ fn main() -> ExitCode {
             ("read of an f32 by plain metamethods", read_float_plain),
             ("tick of 10 000: two components read, one written", tick_of_movers),
             ("query of 100 000, two components", query_many),
+            ("message from Rust to a script that listens", message_from_rust),
+            ("message from a script to another one", message_between_scripts),
         ],
     )
 }
@@ -142,7 +146,42 @@ fn read(goal: f64, ours: impl FnMut() + 'static) -> Row {
 }
 
 fn read_float() -> Row {
-    read(0.8, access("x = h.current", true))
+    // What bevy_mod_scripting 0.23 does for a field, which is for this Bevy, but brings another mlua along: two of them
+    // can't be linked into one program. So it is done here, and at its least: the component is found without a search.
+    let name = "mlua userdata, field found by reflection";
+    read(0.8, access("x = h.current", true)).peer(Side::new(name, N, reflected()), None)
+}
+
+/// A component behind an mlua userdata, whose fields are found by reflection at each access.
+struct Reflected {
+    world: Rc<RefCell<World>>,
+    entity: Entity,
+}
+
+impl mlua::UserData for Reflected {
+    fn add_methods<M: mlua::UserDataMethods<Self>>(methods: &mut M) {
+        methods.add_meta_method(mlua::MetaMethod::Index, |_, this, name: String| {
+            let world = this.world.borrow();
+            let health = world.get::<Health>(this.entity);
+            let field = health.and_then(|health| health.reflect_path(&*name).ok());
+            let number = field.and_then(|field| field.try_downcast_ref::<f32>());
+            number.copied().ok_or_else(|| mlua::Error::runtime(format!("no field {name}")))
+        });
+    }
+}
+
+fn reflected() -> impl FnMut() + use<> {
+    let vm = Vm::new(VmConfig::default()).expect("a VM");
+    let mut world = World::new();
+    let entity = world.spawn(Health::default()).id();
+    let world = Rc::new(RefCell::new(world));
+    let userdata = vm.lua().create_userdata(Reflected { world, entity }).expect("a userdata");
+    let run = vm.load("reflected", "local u, n = ... local x for i = 1, n do x = u.current end");
+    let run = run.expect("a loop");
+    move || {
+        run.call::<()>((&userdata, N)).expect("it runs");
+        let _ = &vm;
+    }
 }
 
 fn read_vector() -> Row {
@@ -247,4 +286,66 @@ fn query_many() -> Row {
         3.0,
         side(false, shared, bridge, run, vm),
     )
+}
+
+#[derive(Message, Reflect, Default)]
+#[reflect(Default)]
+struct Wave {
+    number: f32,
+}
+
+/// Messages in a frame.
+const WAVES: usize = 1_000;
+
+/// A game with one entity that listens to waves, and scripts besides.
+fn shore(others: &[(&str, &str)]) -> (World, ScriptHost) {
+    let ear = "return { run = function(self)
+        local heard = 0
+        for wave in world:messages('Wave') do heard += wave.number self.state.heard = heard end
+    end }";
+    let library = Library::in_memory([("ear", ear)].into_iter().chain(others.iter().copied()));
+    let mut world = World::new();
+    let builder = ScriptHost::builder().library(library).message::<Wave>();
+    let mut host = builder.build(&mut world).expect("a host");
+    for name in ["ear"].into_iter().chain(others.iter().map(|other| other.0)) {
+        world.spawn(Script::new(name));
+    }
+    host.tick(&mut world, 0.01);
+    (world, host)
+}
+
+/// So many messages, beside so many raw resumes of a coroutine that makes a table for each.
+fn messages(ours: impl FnMut() + 'static) -> Row {
+    let raw = RawCoroutines::with(
+        1,
+        "local yield = ... while true do local wave = { number = 1 } yield() end",
+        |_| mlua::Value::Nil,
+    );
+    Row::new(WAVES, ours)
+        .limit("raw resume, a table made", None, move || (0..WAVES).for_each(|_| raw.resume_all()))
+}
+
+fn message_from_rust() -> Row {
+    let (mut world, mut host) = shore(&[]);
+    messages(move || {
+        for _ in 0..WAVES {
+            world.write_message(Wave { number: 1.0 });
+        }
+        let report = host.tick(&mut world, 0.01);
+        assert!(report.failures.is_empty() && report.slow_listeners.is_empty(), "{report:?}");
+    })
+}
+
+fn message_between_scripts() -> Row {
+    let mouth = "return { run = function(self)
+        while true do
+            for i = 1, 1000 do world:send('Wave', { number = 1 }) end
+            synchro.yield()
+        end
+    end }";
+    let (mut world, mut host) = shore(&[("mouth", mouth)]);
+    messages(move || {
+        let report = host.tick(&mut world, 0.01);
+        assert!(report.failures.is_empty() && report.slow_listeners.is_empty(), "{report:?}");
+    })
 }

@@ -52,6 +52,61 @@ fn a_declared_component_is_used_in_place_by_its_name() {
 }
 
 #[test]
+fn an_empty_table_of_a_declared_component_becomes_a_list_or_a_map_as_it_is_used() {
+    prints(
+        r#"
+        world:declare("Bag", { items = {}, prices = {} })
+        self.Bag = {}
+        local bag = self.Bag
+        print(#bag.items, bag.items:remove(), bag.items[1], bag.items.rope)
+        bag.items:insert("rope")
+        bag.items:insert(1, "lamp")
+        bag.items[3] = "axe"
+        print(#bag.items, table.concat(self:get("Bag").items, " "), bag.items:remove(1))
+        bag.items:clear()
+        print(#bag.items, bag.items.rope)
+        bag.items.rope = 2
+        bag.items.lamp = 3
+        print(#bag.items, bag.items.rope)
+        bag.items:clear()
+        bag.items[1] = "again"
+        bag.items:insert("and again")
+        print(#bag.items, bag.items[2])
+        bag.prices[7] = "seven"
+        print(#bag.prices, bag.prices[7], bag.prices[1], pcall(bag.prices.insert, bag.prices, 1))
+        "#,
+        [
+            "0\tnil\tnil\tnil",
+            "3\tlamp rope axe\tlamp",
+            "0\tnil",
+            "2\t2",
+            "2\tand again",
+            "1\tseven\tnil\tfalse\tattempt to call a nil value",
+        ]
+        .join(" ")
+        .as_str(),
+    );
+    // What fails leaves it as it was.
+    for (line, changed) in [
+        ("self.Bag.items:insert(5, 'x')", "nil"),
+        ("self.Bag.items:insert(print)", "nil"),
+        ("self.Bag.items[1] = print", "nil"),
+        ("self.Bag.items:insert('x')", "Bag"),
+        ("self.Bag.items.x = 1", "Bag"),
+    ] {
+        prints(
+            &format!(
+                "world:declare('Bag', {{ items = {{}} }}) self.Bag = {{}}
+                 tasklet(function() print(self:changed('Bag', 0.25)) end)()
+                 scheduler.schedule()
+                 pcall(function() {line} end)"
+            ),
+            changed,
+        );
+    }
+}
+
+#[test]
 fn queries_lifecycle_and_change_detection_work_on_it() {
     prints(
         r#"

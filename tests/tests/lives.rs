@@ -659,3 +659,88 @@ fn one_script_may_make_a_hundred_thousand_tasklets() {
     game.frames(4);
     assert_eq!(game.printed(), "100000");
 }
+
+#[test]
+fn an_entity_that_is_gone_is_only_gone_wherever_a_script_still_has_it() {
+    let holder = r#"
+        local other = world:named("other")
+        self.state.other = other
+        local c = channel()
+        tasklet(function() c:send(other) end)()
+        self.inbox:send(other)
+        self.inbox:send({ health = other.Health })
+        synchro.sleep(1)
+        local kinds = {}
+        local function note(f, ...)
+            local ok, err = pcall(f, ...)
+            table.insert(kinds, ok and "fine" or err.kind)
+        end
+        local received, posted, reference = c:receive(), self.inbox:receive(), self.inbox:receive().health
+        assert(received == other and posted == other and self.state.other == other)
+        print(other.alive, received.id == other.id, typeof(posted))
+        note(function() return received.Health end)
+        note(function() posted.Health = {} end)
+        note(function() return self.state.other.name end)
+        note(function() return reference.current end)
+        note(function() reference.current = 1 end)
+        note(function() return other:has("Health") end)
+        note(function() return other.inbox end)
+        note(function() return other.state end)
+        note(function() other:spawn(print) end)
+        note(function() other.enabled = false end)
+        note(other.despawn, other)
+        print(table.concat(kinds, " "))
+        local keys = { [other] = "still a key" }
+        print(keys[self.state.other], tostring(other))
+        local young = world:spawn { Name = "other", Health = {} }
+        print(young == other, world:named("other") == young, keys[young])
+    "#;
+    let mut game = Game::new([("holder", script(holder)), ("lodger", script("synchro.sleep(1000)"))]);
+    let other = game.world.spawn((Name::new("other"), Health::default(), Script::new("lodger"))).id();
+    game.spawn("holder");
+    game.frames(2);
+    game.world.despawn(other);
+    game.frames(5);
+    let expected = [
+        "false\ttrue\tentity".to_owned(),
+        "gone ".repeat(11).trim_end().to_owned(),
+        format!("still a key\tentity {other}"),
+        "false\ttrue\tnil".to_owned(),
+    ];
+    assert_eq!(game.host.take_printed(), expected);
+}
+
+#[test]
+fn whoever_waits_for_a_script_that_ends_is_released() {
+    // Each of these waits for something that only the entity's script would have given.
+    let lodger = r#"
+        self.state.worker = uthread.new(function() synchro.sleep(1000) end)
+        synchro.sleep(1000)
+    "#;
+    let waiter = r#"
+        local other = world:named("other")
+        local state = other.state
+        local function wait(name, f)
+            tasklet(function()
+                local ok, err = pcall(f)
+                print(name, ok, type(err) == "userdata" and err.kind or err)
+            end)()
+        end
+        wait("inbox", function() return other.inbox:receive() end)
+        wait("changed", function() return other:changed("Health") end)
+        wait("join", function() return uthread.join(state.worker) end)
+        synchro.sleep(1000)
+    "#;
+    let mut game = Game::new([("lodger", script(lodger)), ("waiter", script(waiter))]);
+    let other = game.world.spawn((Name::new("other"), Health::default(), Script::new("lodger"))).id();
+    game.frames(1);
+    game.spawn("waiter");
+    game.frames(2);
+    assert_eq!(game.printed(), "");
+    game.world.despawn(other);
+    game.frames(2);
+    let mut words: Vec<String> =
+        game.host.take_printed().iter().map(|line| line.split('\t').next().unwrap().to_owned()).collect();
+    words.sort();
+    assert_eq!(words, ["changed", "inbox", "join"], "nobody hangs");
+}

@@ -273,3 +273,86 @@ fn what_is_deferred_still_finds_the_entity_that_a_script_or_the_host_despawns_wi
     assert_eq!(game.host.vm().stats().tasklets, 0);
     assert_eq!(game.printed(), "");
 }
+
+#[test]
+fn scenes_and_scripts_say_how_a_script_starts_again_and_whether_it_runs() {
+    use bluetick::Scene;
+    let mut game = Game::new([
+        ("phoenix", script("print('phoenix', clock.sim()) error('oh')")),
+        ("mortal", script("print('mortal') error('oh')")),
+        ("lodger", script("print('lodger', self.name) while true do synchro.yield() end")),
+        (
+            "mother",
+            script(
+                "local e = world:spawn { Name = 'd', Scripts = { 'lodger', { name = 'mortal', enabled = false } } }
+                 synchro.sleep(1)
+                 print(e.enabled, e.Script, table.concat(e.Scripts, ' '))
+                 e.Script = { name = 'lodger', restart = 'never', enabled = true }
+                 print(e.enabled, table.concat(e.Scripts, ' '))",
+            ),
+        ),
+    ]);
+    let scene = Scene::parse(
+        "[[entity]]
+         name = 'a'
+         script = { name = 'phoenix', restart = { first = 1, longest = 2 } }
+         [[entity]]
+         name = 'b'
+         scripts = ['lodger', { name = 'mortal', restart = 'never' }]
+         [[entity]]
+         name = 'c'
+         script = { name = 'lodger', enabled = false }",
+        "s.toml",
+    )
+    .unwrap();
+    let entities = scene.spawn(&mut game.world, game.host.registry(), 1).unwrap();
+    let mut failures = 0;
+    for _ in 0..13 {
+        failures += game.frame().failures.len();
+    }
+    // At once, a second later, and two after that; the mortal one not even when its file is better.
+    assert_eq!(game.printed(), "phoenix\t0.25 lodger\tb mortal phoenix\t1.25 phoenix\t3.25");
+    assert_eq!(failures, 4);
+    assert_eq!(game.world.get::<Dormant>(entities[2]), Some(&Dormant::all()));
+    game.save("mortal", script("print('immortal')"));
+    game.frames(1);
+    assert_eq!(game.printed(), "");
+    game.world.despawn(entities[0]);
+    game.world.entity_mut(entities[2]).remove::<Dormant>();
+    game.frames(1);
+    assert_eq!(game.printed(), "lodger\tc");
+    game.spawn("mother");
+    game.frames(2);
+    assert_eq!(game.printed(), "lodger\td");
+    game.frames(4);
+    assert_eq!(game.printed(), "false\tlodger\tlodger mortal true\tlodger lodger\td");
+}
+
+#[test]
+fn entities_that_are_each_others_children_end_once() {
+    let body = r#"
+        local a = world:spawn { Name = "a", Script = "lodger" }
+        local b = world:spawn { Name = "b", Script = "lodger", ChildOf = a }
+        local c = world:spawn { Name = "c", Script = "lodger", ChildOf = b }
+        synchro.yield()
+        pcall(function() a.ChildOf = c end)
+        pcall(function() a.ChildOf = a end)
+        a:despawn()
+        print("despawned", a.alive, world:count())
+    "#;
+    let lodger = "scheduler.defer(function() print('out') end) channel():receive()";
+    let mut game = Game::build([("tangle", script(body)), ("lodger", script(lodger))], |host| {
+        host.component::<ChildOf>()
+    });
+    game.spawn("tangle");
+    game.frames(4);
+    let printed = game.host.take_printed();
+    assert!(printed.iter().any(|line| line.starts_with("despawned\tfalse\t")), "{printed:?}");
+    // However the world takes it, nobody's tasklets stay behind.
+    let all: Vec<Entity> = game.world.query_filtered::<Entity, With<Script>>().iter(&game.world).collect();
+    for entity in all {
+        let _ = game.world.try_despawn(entity);
+    }
+    game.frames(2);
+    assert_eq!(game.host.vm().stats().tasklets, 0);
+}

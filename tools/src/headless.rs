@@ -14,7 +14,7 @@ use crate::{
     rates::RateMeter,
     report::{self, ReportLine, printable},
     session::{Session, TICK, TICK_RATE},
-    snapshot::{Snapshot, TaskletState},
+    snapshot::TaskletState,
 };
 
 /// How many frames are played where nobody says.
@@ -164,24 +164,7 @@ fn tell_summary(session: &mut impl Session, out: &mut impl Write) -> io::Result<
         "  errors         {}  (in {} tasklets, not mended {open})",
         totals.errors, totals.erring_tasklets
     )?;
-    writeln!(out, "  world          {:016x}", fingerprint(&snapshot))
-}
-
-/// A number that is another one as soon as any creature is elsewhere, to the last bit, or in another order.
-fn fingerprint(snapshot: &Snapshot) -> u64 {
-    // FNV-1a, for it must stay what it is from release to release, which the standard library's hash doesn't promise.
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    let mut add = |word: u64| {
-        for byte in word.to_le_bytes() {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    };
-    for creature in &snapshot.creatures {
-        add(u64::from(creature.entity.generation) << 32 | u64::from(creature.entity.index));
-        add(creature.x.to_bits());
-        add(creature.y.to_bits());
-    }
-    hash
+    writeln!(out, "  world          {:016x}", session.digest())
 }
 
 #[cfg(test)]

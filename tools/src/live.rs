@@ -343,6 +343,10 @@ impl Session for Live {
         self.look_for_stuck();
     }
 
+    fn digest(&self) -> u64 {
+        self.host.registry().digest(&self.world)
+    }
+
     fn journal(&self) -> &Journal {
         &self.journal
     }
@@ -493,5 +497,47 @@ fn show_value(key: &str, value: &Value, depth: usize, out: &mut Vec<Entry>) {
         }
         Value::List(items) => entry(format!("{} items", items.len())),
         value => entry(value.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(dir: &str, scene: Option<&str>) -> Result<Live, String> {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(dir);
+        Live::open(Options { dir: Some(dir), scene: scene.map(str::to_owned), ..Options::default() })
+    }
+
+    #[test]
+    fn a_scene_that_is_not_there_is_named_with_the_nearest_and_those_that_are() {
+        let error = open("assets", Some("vally")).err().expect("no such scene");
+        assert!(error.starts_with("there is no scene `vally`; did you mean `valley`?"), "{error}");
+        let error = open("assets", Some("nope")).err().expect("no such scene");
+        assert!(error.starts_with("there is no scene `nope`"), "{error}");
+        assert!(error.contains("assets/scenes has the scenes ") && error.contains("valley"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_that_is_no_project_is_named() {
+        let error = open("nowhere", None).err().expect("no such folder");
+        assert!(error.contains("nowhere/scripts"), "{error}");
+    }
+
+    #[test]
+    fn two_runs_with_one_seed_have_the_same_digest_and_a_wound_makes_another() {
+        let run = |seed| {
+            let dir = Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets"));
+            let options = Options { dir, seed: Some(seed), reproducible: true, ..Options::default() };
+            let mut live = Live::open(options).expect("the demo");
+            (0..30).for_each(|_| live.tick(1.0 / 60.0));
+            live
+        };
+        let (mut first, second, other) = (run(1), run(1), run(2));
+        assert_eq!(first.digest(), second.digest());
+        assert_ne!(first.digest(), other.digest());
+        let mut wounded = first.world.query::<&mut Health>();
+        wounded.iter_mut(&mut first.world).next().expect("somebody").current -= 0.5;
+        assert_ne!(first.digest(), second.digest());
     }
 }

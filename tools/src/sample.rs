@@ -258,6 +258,11 @@ impl Session for Sample {
         self.stuck.retain(|group| group.number != number || remedy == Remedy::Retry && !group.parked);
     }
 
+    fn digest(&self) -> u64 {
+        let words = self.creatures.iter().flat_map(|creature| [creature.x.to_bits(), creature.y.to_bits()]);
+        words.fold(0, |digest: u64, word| (digest.rotate_left(7) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15))
+    }
+
     fn journal(&self) -> &Journal {
         &self.journal
     }

@@ -33,6 +33,9 @@ pub trait Session {
     /// Does something about the tasklets of [this number](crate::snapshot::StuckGroup::number), from the next tick on.
     fn remedy(&mut self, number: u64, remedy: Remedy);
 
+    /// A number that is another one as soon as anything in the world is another one that the session knows of.
+    fn digest(&self) -> u64;
+
     /// What has happened so far. Looked at after every tick, so it costs nothing when nothing happened.
     fn journal(&self) -> &Journal;
 }

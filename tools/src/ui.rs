@@ -225,6 +225,10 @@ mod tests {
             self.0.remedy(number, remedy);
         }
 
+        fn digest(&self) -> u64 {
+            self.0.digest()
+        }
+
         fn journal(&self) -> &Journal {
             self.0.journal()
         }

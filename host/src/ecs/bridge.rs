@@ -29,7 +29,7 @@ use bevy_ecs::world::World;
 use bevy_reflect::PartialReflect;
 use bluetick_scripting::raw::*;
 use bluetick_scripting::{Error, ErrorKind, Vm};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
@@ -154,6 +154,8 @@ pub struct Bridge {
     members: Box<[Member]>,
     /// Where handles and references are found again.
     pub(super) directory: Directory,
+    /// Where queries are put together.
+    pub(super) workspace: RefCell<query::Workspace>,
     /// The error of the registered function that has just failed.
     pub(super) failure: Cell<Option<Error>>,
     /// Address of the table that scripts know as `world`.
@@ -211,6 +213,7 @@ impl Bridge {
             nodes: nodes.into(),
             members: members.into(),
             directory,
+            workspace: RefCell::default(),
             failure: Cell::new(None),
             world_table: Cell::new(ptr::null()),
         });
@@ -281,15 +284,26 @@ impl Bridge {
         // SAFETY: `lend` set the pointer from a `&mut World` that it still holds; it was taken out of the
         // cell, so this is the only reference that is made from it until `back` is dropped.
         let world = unsafe { &mut *pointer };
-        let result = catch_unwind(AssertUnwindSafe(|| f(world)));
+        let result = Self::guard(|| f(world));
         if world.id() != self.registry.world {
             back.1 = ptr::null_mut();
             return Err(Error::wrong_type("the world was swapped for another one"));
         }
-        result.unwrap_or_else(|panic| {
+        result
+    }
+
+    /// Runs what may call the game's own code, a default or a conversion of a type, say.
+    ///
+    /// # Errors
+    /// What `f` returns; a panic of `f`, with its message.
+    pub(crate) fn guard<R>(f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
+        catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-            Err(Error::wrong_type(format!("Rust code panicked: {text}")))
+            let error = Error::wrong_type(format!("Rust code panicked: {text}"));
+            // What was thrown may throw in turn when it is dropped.
+            std::mem::forget(panic);
+            Err(error)
         })
     }
 

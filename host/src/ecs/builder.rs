@@ -20,6 +20,7 @@ use glam::{Vec2, Vec3, Vec3A};
 use std::any::TypeId;
 use std::borrow::Cow;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// Finds entities by name.
@@ -332,8 +333,7 @@ impl Builder<'_> {
             return Some(Key::of(value).map(boxed));
         }
         if let Some(conversion) = self.types.conversions.get(&id) {
-            let made = (conversion.from_value)(value);
-            return Some(made.map(|made| made.into_partial_reflect()).map_err(ValueError::new));
+            return Some((conversion.from_value)(self, value).map(|made| made.into_partial_reflect()));
         }
         macro_rules! integers {
             ($($t:ty)*) => { $(if id == TypeId::of::<$t>() {
@@ -464,7 +464,7 @@ fn is_positional(info: &TypeInfo) -> bool {
     info.type_path_table().crate_name() == Some("glam")
 }
 
-fn integer<T: TryFrom<i128>>(value: &Value) -> Option<T> {
+fn integer<T: TryFrom<i128> + FromStr>(value: &Value) -> Option<T> {
     let number = match value {
         Value::Integer(number) => *number,
         // Beyond 2^126 no type below can hold it but by chance; the cast would saturate.
@@ -472,7 +472,7 @@ fn integer<T: TryFrom<i128>>(value: &Value) -> Option<T> {
             *number as i128
         }
         // What a number could not hold exactly was handed out as digits.
-        Value::String(digits) if digits.len() <= 40 => digits.parse().ok()?,
+        Value::String(digits) if digits.len() <= 40 => return digits.parse().ok(),
         _ => return None,
     };
     T::try_from(number).ok()

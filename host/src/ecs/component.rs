@@ -7,6 +7,7 @@ use super::layout::{Field, Layout, Node};
 use super::message::MessageKind;
 use super::nearest::{did_you_mean, enumerate, shorten};
 use super::reflection::{Conversion, Types, is_whole};
+use super::script_part::ScriptPart;
 use super::value::{Value, ValueError};
 use bevy_ecs::component::{Component, ComponentId, Mutable, StorageType};
 use bevy_ecs::entity::Entity;
@@ -30,7 +31,7 @@ pub trait ScriptHook {
     fn check(&self, script: &str) -> Result<(), String>;
 
     /// Makes `scripts` the scripts of the entity.
-    fn attach(&self, entity: &mut EntityWorldMut<'_>, scripts: &[String]) -> Result<(), String>;
+    fn attach(&self, entity: &mut EntityWorldMut<'_>, scripts: &[ScriptPart]) -> Result<(), String>;
 
     /// Takes all scripts from the entity; whether there was one.
     fn detach(&self, entity: &mut EntityWorldMut<'_>) -> bool;
@@ -214,7 +215,7 @@ const RESERVED: [(&str, &str); 3] =
 pub(crate) enum Part {
     Component(u16, Box<dyn PartialReflect>),
     Name(String),
-    Scripts(Vec<String>),
+    Scripts(Vec<ScriptPart>),
 }
 
 /// The table, with what it leaves out.
@@ -339,12 +340,9 @@ impl Registry {
                 Err(ValueError::new("this world has no scripts for entities").within(name))
             }
             ("Script" | "Scripts", Some(hook)) => {
-                let scripts = match value {
-                    Value::List(list) => list.iter().map(text).collect::<Result<Vec<_>, _>>()?,
-                    value => vec![text(value)?],
-                };
+                let scripts = ScriptPart::parse_all(value).map_err(|error| error.within(name))?;
                 for script in &scripts {
-                    hook.check(script).map_err(|problem| ValueError::new(problem).within(name))?;
+                    hook.check(&script.name).map_err(|problem| ValueError::new(problem).within(name))?;
                 }
                 Ok(Part::Scripts(scripts))
             }
@@ -487,9 +485,51 @@ impl RegistryBuilder {
     ) -> Self {
         self.types.register::<T>();
         let conversion = Conversion {
-            to_value: Box::new(move |data| data.downcast_ref::<T>().map(&to_value).unwrap_or_default()),
-            from_value: Box::new(move |value| {
-                from_value(value).map(|made| Box::new(made) as Box<dyn Reflect>)
+            to_value: Box::new(move |_, data| data.downcast_ref::<T>().map(&to_value).unwrap_or_default()),
+            from_value: Box::new(move |_, value| {
+                let made = from_value(value).map_err(ValueError::new)?;
+                Ok(Box::new(made))
+            }),
+        };
+        self.conversions.insert(TypeId::of::<T>(), conversion);
+        self
+    }
+
+    /// Says that scripts see an opaque type as the `U` in it: for what holds its content behind a `Box` or an `Arc`,
+    /// which reflection does not look into. Such a value is read and assigned as a whole, not in place.
+    ///
+    /// ```
+    /// # use bevy_ecs::prelude::*;
+    /// # use bevy_reflect::prelude::*;
+    /// # use bluetick::ecs::Registry;
+    /// #[derive(Reflect, Default, Clone)]
+    /// #[reflect(Default)]
+    /// struct Plan { steps: Vec<String> }
+    ///
+    /// #[derive(Component, Reflect, Default, Clone)]
+    /// #[reflect(opaque)]
+    /// #[reflect(Default)]
+    /// struct Boxed(Box<Plan>);
+    ///
+    /// let builder = Registry::builder()
+    ///     .component::<Boxed>() // entity.Boxed = { steps = { "dig" } }
+    ///     .seen_as::<Boxed, Plan>(|boxed| &boxed.0, |plan| Boxed(Box::new(plan)));
+    /// ```
+    pub fn seen_as<T, U>(mut self, look: fn(&T) -> &U, make: fn(U) -> T) -> Self
+    where
+        T: Reflect + GetTypeRegistration,
+        U: FromReflect + GetTypeRegistration + Typed,
+    {
+        self.types.register::<T>();
+        self.types.register::<U>();
+        let conversion = Conversion {
+            to_value: Box::new(move |types, data| {
+                data.downcast_ref::<T>().and_then(|data| types.read(look(data)).ok()).unwrap_or_default()
+            }),
+            from_value: Box::new(move |builder, value| {
+                let made = U::take_from_reflect(builder.build(U::type_info(), value)?);
+                let made = made.map_err(|_| ValueError::new("a conversion made a value of another type"))?;
+                Ok(Box::new(make(made)))
             }),
         };
         self.conversions.insert(TypeId::of::<T>(), conversion);

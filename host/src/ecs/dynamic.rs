@@ -9,8 +9,8 @@
 //!
 //! Declaring a name again sets its defaults anew, and nothing else; so a script may do it whenever it starts. A
 //! component that was declared has no type in Rust: there it is read and written by name
-//! ([`Registry::read`], [`Registry::insert`]). A table in it that is empty takes any keys; else it is a list if its keys
-//! were 1 to n.
+//! ([`Registry::read`], [`Registry::insert`]). A table in it is a list if its keys were 1 to n; an empty one becomes a
+//! list with `insert` or the key 1, and a map with any other key.
 
 use super::component::{Registered, Registry};
 use super::layout::Field;
@@ -117,6 +117,15 @@ impl Any {
             Self::Entity(entity) => Value::Entity(*entity),
             Self::List(_) | Self::Table(_) => return None,
         })
+    }
+
+    /// The other of list and table, if that is wanted and nothing would be lost.
+    pub(super) fn reshaped(&self, as_list: bool) -> Option<Self> {
+        match self {
+            Self::Table(table) if as_list && table.is_empty() => Some(Self::List(Vec::new())),
+            Self::List(list) if !as_list && list.is_empty() => Some(Self::Table(BTreeMap::new())),
+            _ => None,
+        }
     }
 
     pub(super) fn of(value: &Value) -> Result<Self, ValueError> {

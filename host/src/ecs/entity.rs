@@ -15,10 +15,11 @@
 use super::bridge::{Bridge, bridge_of, finish, set_metatable};
 use super::extension::Access;
 use super::handle::{self, EntityData};
+use super::machinery::Machinery;
 use super::value::Value;
 use super::{marshal, scalar};
+use crate::extension::with_descendants;
 use bevy_ecs::entity::Entity;
-use bevy_ecs::resource::IsResource;
 use bluetick_scripting::Error;
 use bluetick_scripting::raw::*;
 use std::ffi::{c_int, c_void};
@@ -260,8 +261,11 @@ unsafe fn call(bridge: &Bridge, L: *mut lua_State, entity: Entity, method: Metho
             Method::Despawn => {
                 bridge.may(Access::Despawn)?;
                 bridge.with_world(|world| {
-                    if bridge.living(world, entity, "despawn")?.contains::<IsResource>() {
-                        return Err(Error::wrong_type(format!("entity {entity} is a resource")));
+                    let there = bridge.living(world, entity, "despawn")?;
+                    if Machinery::of(world).includes(|id| there.contains_id(id)) {
+                        let text =
+                            format!("despawn: entity {entity} belongs to the world itself, not to the game");
+                        return Err(Error::wrong_type(text));
                     }
                     Ok(())
                 })?;
@@ -269,8 +273,11 @@ unsafe fn call(bridge: &Bridge, L: *mut lua_State, entity: Entity, method: Metho
                     extension.despawning(bridge, entity);
                 }
                 bridge.with_world(|world| {
-                    // What `despawning` did may have despawned it already.
-                    let _ = world.try_despawn(entity);
+                    // The world despawns children by a call within a call, and scripts may nest them deeper than the stack
+                    // is: so the innermost go first. What `despawning` did may have despawned some already.
+                    for entity in with_descendants(world, entity).into_iter().rev() {
+                        let _ = world.try_despawn(entity);
+                    }
                     Ok(())
                 })?;
                 Ok(0)

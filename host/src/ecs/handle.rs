@@ -7,8 +7,10 @@
 //!
 //! Both are found again in *chunks*: tables with weak values, one for [`CHUNK`] indices of entities, since one big
 //! table would be one long step of the collector. A chunk is at the same time the metatable of its handles, which
-//! makes it the one thing that a handle leads to without a search. Its numbered part has, for each kind of thing,
-//! [`CHUNK`] places: kind 0 are the handles, each other kind the references to one node.
+//! makes it the one thing that a handle leads to without a search. Its numbered part has a place for each kind of thing
+//! of each of its entities: kind 0 are the handles, each other kind the references to one node. The places of
+//! [`GROUP`] kinds of an entity lie side by side, and so do those of the entity after it: a loop over many entities walks
+//! through memory in one direction.
 //!
 //! An index is used again for a younger entity. The handle that has the place then moves to a table of stale handles,
 //! by its whole id, and the references that are not of the entity are taken out; so whoever comes from the handle of a
@@ -34,16 +36,31 @@ pub(super) struct EntityData {
     pub entity: Entity,
 }
 
-/// How many indices of entities share a table.
-const CHUNK: u32 = 32;
+/// How many indices of entities share a table: few enough that a table is soon traversed by the collector, and enough
+/// that a loop over many entities seldom comes to another one, which lies somewhere else in memory.
+const CHUNK: u32 = 64;
 
-/// So many kinds of references have their places in the array part of a chunk from the start; further ones are found by
-/// a hash, a little slower. One kind takes 16 bytes for each index.
-const DENSE: usize = 5;
+/// How many kinds of an entity lie side by side: as many as fill a cache line.
+const GROUP: c_int = 4;
+
+/// So many groups of kinds have their places in the array part of a chunk from the start; further ones are found by
+/// a hash, a little slower. A group takes 64 bytes for each index.
+const DENSE: usize = 2;
 
 /// How many places the metatable of handles has, which chunks are copies of.
 pub(super) fn dense_places(bridge: &Bridge) -> c_int {
-    (DENSE.min(bridge.nodes.len()) + 1) as c_int * CHUNK as c_int
+    let groups = (bridge.nodes.len() + 1).div_ceil(GROUP as usize).min(DENSE);
+    groups as c_int * GROUP * CHUNK as c_int
+}
+
+/// The most values of a row that are found at once.
+const ROW: usize = 8;
+
+/// Where the values of a row lie in a chunk, but for the entity's part in it.
+#[derive(Clone, Copy)]
+pub(super) struct RowShape {
+    bases: [c_int; ROW],
+    count: usize,
 }
 
 /// Beyond this index, nothing is found again but handles, and these by their whole id.
@@ -115,10 +132,16 @@ impl Directory {
         generations.get(entity.index_u32() as usize) == Some(&entity.generation().to_bits())
     }
 
+    /// Where things of this kind have their places in a chunk, before the entity is added.
+    #[inline(always)]
+    fn base(kind: c_int) -> c_int {
+        kind / GROUP * CHUNK as c_int * GROUP + kind % GROUP + 1
+    }
+
     /// Where a thing of this kind has its place in the chunk of the entity.
     #[inline(always)]
     fn place(entity: Entity, kind: c_int) -> c_int {
-        kind * CHUNK as c_int + (entity.index_u32() % CHUNK) as c_int + 1
+        Self::base(kind) + (entity.index_u32() % CHUNK) as c_int * GROUP
     }
 
     #[inline(always)]
@@ -245,18 +268,40 @@ pub(super) fn chunk_of(entity: Entity) -> u32 {
 }
 
 impl Bridge {
-    /// Pushes the handle of an entity, if it is in its place in the chunk at `chunk`. `[-0, +1]`, or with `false`
-    /// `[-0, +(0|1)]`.
+    /// Pushes the handle of an entity and the references that are in the same row, if they are all in their places in the
+    /// chunk at `chunk`. `[-0, +n]`, or with `false` `[-0, +0]`.
     ///
     /// # Safety
-    /// A live state of the bridge's VM, with room. The entity's chunk is at `chunk`.
+    /// A live state of the bridge's VM, with room. The entity is alive, and its chunk is at `chunk`.
     #[inline(always)]
-    pub(super) unsafe fn push_known(&self, L: *mut lua_State, chunk: c_int, entity: Entity) -> bool {
-        // SAFETY: userdata in a chunk are handles and references.
-        unsafe {
-            self.directory.is_noted(entity)
-                && lua_rawgeti_(L, chunk, Directory::place(entity, 0)) == LUA_TUSERDATA
+    pub(super) unsafe fn push_row(
+        &self,
+        L: *mut lua_State,
+        chunk: c_int,
+        entity: Entity,
+        row: &RowShape,
+    ) -> bool {
+        if !self.directory.is_noted(entity) {
+            return false;
         }
+        let within = (entity.index_u32() % CHUNK) as c_int * GROUP;
+        let places = row.bases.map(|base| base + within);
+        // SAFETY: as above; userdata in a chunk are handles and references.
+        unsafe { push_places(L, chunk, &places[..row.count]) }
+    }
+
+    /// The shape of rows of an entity and references to these nodes; `None` while there are none to one of them, or if
+    /// they are too many.
+    pub(super) fn row_shape(&self, mut nodes: impl Iterator<Item = Option<u32>>) -> Option<RowShape> {
+        let mut shape = RowShape { bases: [Directory::base(0); ROW], count: 1 };
+        nodes
+            .try_for_each(|node| {
+                let kind = self.directory.kind(node?);
+                *shape.bases.get_mut(shape.count)? = Directory::base(kind);
+                shape.count += 1;
+                (kind != 0).then_some(())
+            })
+            .map(|()| shape)
     }
 
     /// Pushes the handle of an entity, dead or alive; nil for [`Entity::PLACEHOLDER`]. `[-0, +1]`, raises

@@ -39,12 +39,14 @@
 mod bridge;
 mod builder;
 mod component;
+mod digest;
 mod dynamic;
 mod entity;
 mod extension;
 mod function;
 mod handle;
 mod layout;
+mod machinery;
 mod marshal;
 mod message;
 mod nearest;
@@ -55,6 +57,7 @@ mod query;
 mod reference;
 mod reflection;
 mod scalar;
+mod script_part;
 mod value;
 mod world;
 
@@ -65,6 +68,7 @@ pub use component::{Registry, RegistryBuilder, RegistryError, ScriptHook};
 pub use extension::{Access, Change, EntityExtension};
 pub use function::{Functions, Handle, WorldAccess};
 pub(crate) use nearest::{did_you_mean, enumerate};
+pub use script_part::ScriptPart;
 pub use value::{MAX_DEPTH, MAX_VALUES, Segment, Value, ValueError};
 pub(crate) use world::find_named;
 

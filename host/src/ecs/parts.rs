@@ -51,7 +51,7 @@ impl Bridge {
             return self.remove_part(entity, name).map(|_| ());
         }
         self.may(Access::Write(granted_as(name)))?;
-        let part = self.registry().part(name, value, None)?;
+        let part = Self::guard(|| Ok(self.registry().part(name, value, None)?))?;
         self.with_world(|world| {
             self.living(world, entity, name)?;
             Ok(self.registry().insert_part(&mut world.entity_mut(entity), part)?)

@@ -2,8 +2,9 @@
 
 use super::builder::{Builder, put, unknown_field, unknown_field_of};
 use super::nearest::did_you_mean;
+use super::place::Keys;
 use super::reflection::{Seen, Types, is_option};
-use super::value::{Value, ValueError};
+use super::value::{MAX_VALUES, Value, ValueError};
 use bevy_reflect::enums::Enum;
 use bevy_reflect::{PartialReflect, ReflectMut, ReflectRef, TypeInfo};
 use std::rc::Rc;
@@ -112,14 +113,14 @@ fn child(types: &Types, data: &dyn PartialReflect, inside: bool, key: &Value) ->
         },
         (ReflectRef::Map(map), _) => {
             let info = map.get_represented_map_info().and_then(|info| info.key_info());
-            let made = build_key(types, info, key)?;
+            let made = known(build_key(types, info, key)?, &mut map.iter().map(|(key, _)| key));
             Ok(match map.get(&*made) {
                 None => Child::Absent,
                 Some(_) => Child::There(vec![Step::Key(made.into())], format!("[{key}]")),
             })
         }
         (ReflectRef::Set(set), _) => {
-            let made = build_key(types, set_item(types, data), key)?;
+            let made = known(build_key(types, set_item(types, data), key)?, &mut set.iter());
             Ok(Child::Member(set.contains(&*made)))
         }
         (ReflectRef::Enum(variant), Value::String(name)) if inside => match variant.index_of(name) {
@@ -167,6 +168,25 @@ fn build_key(
 ) -> Result<Box<dyn PartialReflect>, ValueError> {
     let info = info.ok_or_else(|| ValueError::new("has keys without type information"))?;
     Builder { types, named: None }.build(info, key).map_err(|e| ValueError::new(format!("the key: {e}")))
+}
+
+/// The key in the form in which a map or set can look it up. A tuple or array comes out of a builder as a dynamic one,
+/// which these don't find; so it is looked for, and taken from where it is.
+fn known<'a>(
+    key: Box<dyn PartialReflect>,
+    keys: &mut dyn Iterator<Item = &'a dyn PartialReflect>,
+) -> Box<dyn PartialReflect> {
+    if !key.is_dynamic() {
+        return key;
+    }
+    for known in keys {
+        if key.reflect_partial_eq(known) == Some(true)
+            && let Ok(known) = known.reflect_clone()
+        {
+            return known.into_partial_reflect();
+        }
+    }
+    key
 }
 
 /// What a script gets that reads `key` at a place.
@@ -245,6 +265,7 @@ pub(crate) fn edit_child(
                     builder.build(item, value).map_err(|e| e.at(i))?,
                 )),
                 (Some(i), value) if i == count => {
+                    check_room(count)?;
                     Ok(Edit::Push(builder.build(item, value).map_err(|e| e.at(i))?))
                 }
                 _ => Err(ValueError::new(format!(
@@ -256,17 +277,22 @@ pub(crate) fn edit_child(
         ReflectRef::Map(map) => {
             let info = map.get_represented_map_info();
             let made_key = build_key(types, info.and_then(|info| info.key_info()), key)?;
+            let made_key = known(made_key, &mut map.iter().map(|(key, _)| key));
             let item = info_of(info.and_then(|info| info.value_info()))?;
             if *value == Value::Nil && !accepts_nil(item) {
                 return Ok(Edit::MapRemove(made_key));
             }
+            check_room(map.len())?;
             let made = builder.build(item, value).map_err(|e| e.within(&key_name(key)))?;
             Ok(Edit::MapInsert(made_key, made))
         }
-        ReflectRef::Set(_) => {
-            let made = build_key(types, set_item(types, data), key)?;
+        ReflectRef::Set(set) => {
+            let made = known(build_key(types, set_item(types, data), key)?, &mut set.iter());
             match value {
-                Value::Bool(true) => Ok(Edit::SetInsert(made)),
+                Value::Bool(true) => {
+                    check_room(set.len())?;
+                    Ok(Edit::SetInsert(made))
+                }
                 Value::Bool(false) | Value::Nil => Ok(Edit::SetRemove(made)),
                 other => Err(ValueError::mismatch("true, false or nil for an element of a set", other)),
             }
@@ -289,6 +315,15 @@ pub(crate) fn edit_child(
             Child::Absent | Child::Member(_) => Err(unknown_key(data, key)),
         },
     }
+}
+
+/// An error if nothing more fits into a list, map or set with so many elements: as much as one assignment could put
+/// there, so that no script fills the memory of the host.
+pub(super) fn check_room(count: usize) -> Result<(), ValueError> {
+    if count < MAX_VALUES {
+        return Ok(());
+    }
+    Err(ValueError::new(format!("has {count} elements, and a script can't add to more than {MAX_VALUES}")))
 }
 
 /// Whether nil is a value of the type, rather than the absence of one.
@@ -354,12 +389,11 @@ pub(crate) fn length(data: &dyn PartialReflect, inside: bool) -> Option<usize> {
 }
 
 /// The keys by which a script iterates over a place; in an order that is the same in every run.
-pub(crate) fn keys(types: &Types, data: &dyn PartialReflect, inside: bool) -> Result<Vec<Value>, ValueError> {
-    let numbers = |count: usize| Ok((1..=count as i128).map(Value::Integer).collect());
+pub(super) fn keys(types: &Types, data: &dyn PartialReflect, inside: bool) -> Result<Keys, ValueError> {
     let name = |name: &str| Value::String(name.to_owned());
-    match data.reflect_ref() {
+    Ok(Keys::These(match data.reflect_ref() {
         ReflectRef::Struct(fields) => {
-            Ok((0..fields.field_len()).filter_map(|i| fields.name_at(i)).map(name).collect())
+            (0..fields.field_len()).filter_map(|i| fields.name_at(i)).map(name).collect()
         }
         ReflectRef::Map(map) => {
             let mut keys = Vec::with_capacity(map.len());
@@ -367,7 +401,7 @@ pub(crate) fn keys(types: &Types, data: &dyn PartialReflect, inside: bool) -> Re
                 keys.push(types.read(key)?);
             }
             keys.sort_by(Value::order);
-            Ok(keys)
+            keys
         }
         ReflectRef::Set(set) => {
             let mut keys = Vec::with_capacity(set.len());
@@ -375,12 +409,12 @@ pub(crate) fn keys(types: &Types, data: &dyn PartialReflect, inside: bool) -> Re
                 keys.push(types.read(key)?);
             }
             keys.sort_by(Value::order);
-            Ok(keys)
+            keys
         }
-        ReflectRef::Enum(variant) if !inside => Ok(vec![name(variant.variant_name())]),
+        ReflectRef::Enum(variant) if !inside => vec![name(variant.variant_name())],
         ReflectRef::Enum(variant) if variant.name_at(0).is_some() => {
-            Ok((0..variant.field_len()).filter_map(|i| variant.name_at(i)).map(name).collect())
+            (0..variant.field_len()).filter_map(|i| variant.name_at(i)).map(name).collect()
         }
-        _ => numbers(length(data, inside).unwrap_or_default()),
-    }
+        _ => return Ok(Keys::Numbers(length(data, inside).unwrap_or_default())),
+    }))
 }

@@ -19,13 +19,15 @@
 //! iterating is allowed; what is new is not visited, what is gone is skipped.
 
 use super::bridge::{Bridge, bridge_of, finish, set_metatable};
-use super::builder::Builder;
+use super::builder::{Builder, put};
+use super::dynamic::Any;
 use super::entity::any_text;
 use super::marshal;
 use super::nearest::did_you_mean;
 use super::path::{self, Edit, Reading, Step, walk, walk_mut};
-use super::value::{Value, ValueError};
+use super::value::{MAX_DEPTH, Value, ValueError};
 use bevy_ecs::entity::Entity;
+use bevy_reflect::enums::Enum;
 use bevy_reflect::{PartialReflect, ReflectRef};
 use bluetick_scripting::raw::*;
 use bluetick_scripting::{Error, ErrorKind};
@@ -42,11 +44,17 @@ pub(super) struct Place {
     label: Box<str>,
 }
 
-/// The insides of an iteration: the keys that are still to come.
+/// The insides of an iteration.
 struct Cursor {
-    keys: Vec<Value>,
-    next: usize,
+    next: u32,
+    count: u32,
 }
+
+/// Where the function of an iteration has its keys: a list, or nil if they are the numbers from 1 on.
+const KEYS_UPVALUE: c_int = lua_upvalueindex(4);
+
+/// The longest way into a component: each table on it takes up to three steps.
+const MOST_STEPS: usize = 3 * MAX_DEPTH;
 
 /// The methods of lists, maps and sets.
 const METHODS: [&str; 3] = ["insert", "remove", "clear"];
@@ -59,10 +67,6 @@ pub(super) unsafe fn install(bridge: &Bridge, L: *mut lua_State) {
     unsafe extern "C" fn drop_place(_: *mut lua_State, data: *mut c_void) {
         // SAFETY: the VM calls this once for each userdata with this tag, all of which hold a place.
         unsafe { ptr::drop_in_place(data.cast::<Place>()) }
-    }
-    unsafe extern "C" fn drop_cursor(_: *mut lua_State, data: *mut c_void) {
-        // SAFETY: the VM calls this once for each userdata with this tag, all of which hold a cursor.
-        unsafe { ptr::drop_in_place(data.cast::<Cursor>()) }
     }
     // SAFETY: as above.
     unsafe {
@@ -84,7 +88,6 @@ pub(super) unsafe fn install(bridge: &Bridge, L: *mut lua_State) {
         );
         lua_setuserdatadtor(L, bridge.tags.place, Some(drop_place));
         set_metatable(L, bridge, bridge.tags.cursor, "iteration", 0, &[]);
-        lua_setuserdatadtor(L, bridge.tags.cursor, Some(drop_cursor));
     }
 }
 
@@ -136,17 +139,40 @@ unsafe fn push<T>(L: *mut lua_State, tag: c_int, value: T) {
     }
 }
 
+/// The keys of an iteration.
+pub(super) enum Keys {
+    /// 1 to so many.
+    Numbers(usize),
+    These(Vec<Value>),
+}
+
 /// Pushes the function that a `for` loop calls over the userdata at 1 and these keys of it. `[-0, +1]`
 ///
 /// # Safety
 /// Called in a C function of the VM.
-pub(super) unsafe fn push_iteration(bridge: &Bridge, L: *mut lua_State, keys: Vec<Value>) {
-    // SAFETY: there is room; the closure takes its three upvalues off the stack.
+pub(super) unsafe fn push_iteration(bridge: &Bridge, L: *mut lua_State, keys: &Keys) {
+    let count = match keys {
+        Keys::Numbers(count) => *count,
+        Keys::These(keys) => keys.len(),
+    };
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    // SAFETY: there is room; the closure takes its four upvalues off the stack.
     unsafe {
         lua_pushlightuserdatatagged(L, ptr::from_ref(bridge).cast_mut().cast(), 0);
         lua_pushvalue(L, 1);
-        push(L, bridge.tags.cursor, Cursor { keys, next: 0 });
-        lua_pushcclosurek(L, step, c"next".as_ptr(), 3, None);
+        push(L, bridge.tags.cursor, Cursor { next: 0, count });
+        match keys {
+            Keys::Numbers(_) => lua_pushnil(L),
+            // In the VM, whose memory is counted.
+            Keys::These(keys) => {
+                lua_createtable(L, c_int::try_from(count).unwrap_or(0), 0);
+                for (i, key) in (1..).zip(keys) {
+                    marshal::push(bridge, L, key);
+                    lua_rawseti_(L, -2, i);
+                }
+            }
+        }
+        lua_pushcclosurek(L, step, c"next".as_ptr(), 4, None);
     }
 }
 
@@ -158,15 +184,17 @@ unsafe extern "C-unwind" fn step(L: *mut lua_State) -> c_int {
         let cursor = lua_touserdatatagged(L, lua_upvalueindex(3), bridge.tags.cursor).cast::<Cursor>();
         loop {
             lua_settop(L, 0);
-            let keys = &(*cursor).keys;
-            match keys.get((*cursor).next) {
-                None => {
-                    lua_pushnil(L);
-                    return 1;
-                }
-                Some(key) => marshal::push(bridge, L, key),
+            if (*cursor).next == (*cursor).count {
+                lua_pushnil(L);
+                return 1;
             }
             (*cursor).next += 1;
+            let next = (*cursor).next;
+            if lua_type(L, KEYS_UPVALUE) == LUA_TTABLE {
+                lua_rawgeti_(L, KEYS_UPVALUE, next as c_int);
+            } else {
+                lua_pushnumber(L, f64::from(next));
+            }
             lua_pushvalue(L, 1);
             if lua_gettable(L, lua_upvalueindex(2)) != LUA_TNIL {
                 return 2;
@@ -218,30 +246,58 @@ impl Place {
     }
 
     fn get(&self, key: &Value) -> Result<Reading, Error> {
-        self.look(|data| path::read_child(&self.bridge().registry().types, data, &self.steps, key))
+        let types = &self.bridge().registry().types;
+        self.look(|data| path::read_child(types, data, &self.steps, key)).or_else(|error| {
+            // An empty table has no key, whatever it was before.
+            if self.reshaped(false)?.is_some() { Ok(Reading::Value(Value::Nil)) } else { Err(error) }
+        })
     }
 
-    /// Prepares a change and makes it; returns what it took out.
+    /// What an empty table of a component that was declared becomes, if it is meant as the other of list and map.
+    fn reshaped(&self, as_list: bool) -> Result<Option<Any>, Error> {
+        let Some((_, outside)) = self.steps.split_last() else { return Ok(None) };
+        self.bridge().look(self.entity, self.component, &self.label, |data| {
+            let any = walk(data, outside).and_then(|data| data.try_downcast_ref::<Any>());
+            Ok(any.and_then(|any| any.reshaped(as_list)))
+        })
+    }
+
+    /// Prepares a change and makes it; returns what it took out. `as_list` says what an empty table is meant as that
+    /// may be either; `None` if that does not matter.
     fn edit(
         &self,
+        as_list: Option<bool>,
         prepare: impl FnOnce(&dyn PartialReflect) -> Result<Edit, ValueError>,
     ) -> Result<Option<Value>, Error> {
         let bridge = self.bridge();
         bridge.may_write(self.component)?;
-        let edit = self.look(prepare)?;
+        let reshaped = match as_list {
+            Some(as_list) => self.reshaped(as_list)?,
+            None => None,
+        };
+        let edit = match reshaped.as_ref().and_then(|any| any.field_at(0)) {
+            Some(empty) => Bridge::guard(|| Ok(prepare(empty).map_err(|error| error.within(&self.label))?))?,
+            None => self.look(prepare)?,
+        };
         let removed = bridge.change(self.entity, self.component, &self.label, |data| {
-            let data = walk_mut(data, &self.steps).ok_or_else(|| ValueError::new("is gone"))?;
+            let gone = || ValueError::new("is gone");
+            if let (Some(any), Some((_, outside))) = (reshaped, self.steps.split_last()) {
+                put(walk_mut(data, outside).ok_or_else(gone)?, Box::new(any))?;
+            }
+            let data = walk_mut(data, &self.steps).ok_or_else(gone)?;
             path::apply(data, edit)
         })?;
         Ok(match removed {
-            Some(data) => Some(bridge.registry().types.read(&*data)?),
+            Some(data) => Some(Bridge::guard(|| Ok(bridge.registry().types.read(&*data)?))?),
             None => None,
         })
     }
 
     fn set(&self, key: &Value, value: &Value) -> Result<(), Error> {
         let types = &self.bridge().registry().types;
-        self.edit(|data| path::edit_child(types, data, &self.steps, key, value)).map(|_| ())
+        let as_list = key.as_number() == Some(1.0);
+        let shape = Some(as_list).filter(|_| *value != Value::Nil);
+        self.edit(shape, |data| path::edit_child(types, data, &self.steps, key, value)).map(|_| ())
     }
 
     /// `list:insert([index,] value)`, `list:remove([index])`, `map:remove(key)`, `set:insert(value)`, `x:clear()`
@@ -249,9 +305,11 @@ impl Place {
         let types = &self.bridge().registry().types;
         let builder = Builder { types, named: None };
         let wrong = |usage: &str| ValueError::new(format!("call it as {usage}"));
-        self.edit(|data| match (data.reflect_ref(), method, arguments) {
+        let as_list = (method == "insert" || method == "remove" && arguments.is_empty()).then_some(true);
+        self.edit(as_list, |data| match (data.reflect_ref(), method, arguments) {
             (ReflectRef::List(items), "insert", [rest @ .., value]) if rest.len() <= 1 => {
                 let count = items.len();
+                path::check_room(count)?;
                 let at = match rest.first().map(Value::as_number) {
                     None => count,
                     Some(Some(n)) if n.trunc() == n && n >= 1.0 && n <= count as f64 + 1.0 => n as usize - 1,
@@ -332,7 +390,12 @@ unsafe fn get(L: *mut lua_State) -> Result<c_int, Error> {
         match place.get(&key)? {
             Reading::Value(value) => marshal::push(bridge, L, &value),
             Reading::Container(steps, label) => {
-                let steps = place.steps.iter().cloned().chain(steps).collect();
+                let steps: Box<[Step]> = place.steps.iter().cloned().chain(steps).collect();
+                // What scripts put into each other without end could be neither copied nor dropped.
+                if steps.len() > MOST_STEPS {
+                    let label = super::nearest::shorten(&place.label);
+                    return Err(Error::wrong_type(format!("{label}: is nested more than {MAX_DEPTH} deep")));
+                }
                 let label = format!("{}{label}", place.label).into();
                 let (entity, component) = (place.entity, place.component);
                 push(L, bridge.tags.place, Place { bridge, entity, component, steps, label });
@@ -446,7 +509,7 @@ unsafe extern "C-unwind" fn iterate(L: *mut lua_State) -> c_int {
             let place = self_argument(L)?;
             let bridge = place.bridge();
             let keys = place.look(|data| path::keys(&bridge.registry().types, data, place.inside()))?;
-            push_iteration(bridge, L, keys);
+            push_iteration(bridge, L, &keys);
             Ok(1)
         }
     }

@@ -16,13 +16,14 @@
 //! components was written, or came, since the tasklet has asked the same the last time; the first time, all. What a
 //! loop writes itself is news the next time.
 //!
-//! Resources' entities are not found; entities with a disabling component only if the query names it.
+//! Entities that are not the game's own (resources, observers, registered systems) are not found; entities with a disabling component only if the query names it.
 
 use super::bridge::{Bridge, bridge_of, finish, set_metatable};
 use super::component::Registry;
 use super::entity::any_text;
-use super::handle::chunk_of;
+use super::handle::{RowShape, chunk_of};
 use super::layout::Kind;
+use super::machinery::Machinery;
 use super::marshal;
 use super::nearest::did_you_mean;
 use super::scalar::{Located, locate, push_scalar};
@@ -30,14 +31,12 @@ use super::value::{Value, ValueError};
 use bevy_ecs::component::ComponentId;
 use bevy_ecs::entity::Entity;
 use bevy_ecs::entity_disabling::DefaultQueryFilters;
-use bevy_ecs::observer::Observer;
-use bevy_ecs::resource::IS_RESOURCE;
 use bevy_ecs::storage::TableId;
 use bevy_ecs::world::World;
 use bluetick_scripting::Error;
 use bluetick_scripting::raw::*;
-use std::ffi::{c_int, c_void};
-use std::ptr;
+use std::ffi::c_int;
+use std::{ptr, slice};
 
 /// What entities must and must not have.
 #[derive(Default)]
@@ -110,9 +109,8 @@ impl Filter {
         self.named.iter().try_for_each(|&number| bridge.may_read(number))
     }
 
-    /// All entities that match now.
-    pub(super) fn entities(&self, bridge: &Bridge, world: &mut World) -> Vec<Entity> {
-        let mut entities = Vec::new();
+    /// Adds all entities that match now.
+    fn find(&self, bridge: &Bridge, world: &mut World, entities: &mut Vec<Entity>) {
         let is_new = self.news(bridge, world);
         let world = &*world;
         self.each_archetype(world, |archetype| {
@@ -122,7 +120,6 @@ impl Filter {
                 Some(is_new) => entities.extend(all.filter(|&entity| is_new(world, entity))),
             }
         });
-        entities
     }
 
     /// Which entities have news, if only these are meant; from now on only later ones are news to the tasklet that
@@ -166,7 +163,9 @@ impl Filter {
     /// How many entities match now.
     pub(super) fn count(&self, bridge: &Bridge, world: &mut World) -> usize {
         if !self.news.is_empty() {
-            return self.entities(bridge, world).len();
+            let mut entities = Vec::new();
+            self.find(bridge, world, &mut entities);
+            return entities.len();
         }
         let mut count = 0;
         self.each_archetype(world, |archetype| count += archetype.len() as usize);
@@ -178,15 +177,13 @@ impl Filter {
             .get_resource::<DefaultQueryFilters>()
             .map(|filters| filters.disabling_ids().filter(|id| !self.with.contains(id)).collect())
             .unwrap_or_default();
-        // What listens for components is an entity, too, but none of the game's.
-        let observer = world.component_id::<Observer>();
+        let machinery = Machinery::of(world);
         for archetype in world.archetypes().iter() {
             let matches = !archetype.is_empty()
                 && self.with.iter().all(|&id| archetype.contains(id))
                 && !self.without.iter().any(|&id| archetype.contains(id))
                 && !disabling.iter().any(|&id| archetype.contains(id))
-                && !observer.is_some_and(|id| archetype.contains(id))
-                && !archetype.contains(IS_RESOURCE);
+                && !machinery.includes(|id| archetype.contains(id));
             if matches {
                 f(archetype);
             }
@@ -194,43 +191,102 @@ impl Filter {
     }
 }
 
-/// The insides of a query.
+/// The beginning of the insides of a query: what it found follows, first the entities, then the numbers of the
+/// components that a loop yields. So all of it is memory of the VM, which the VM counts and limits.
+#[repr(C, align(8))]
 struct Query {
-    yields: Box<[u16]>,
-    entities: Box<[Entity]>,
+    entities: usize,
+    yields: usize,
 }
+
+impl Query {
+    /// How many bytes such a query takes.
+    fn size(entities: usize, yields: usize) -> usize {
+        size_of::<Self>() + entities * size_of::<Entity>() + yields * size_of::<u16>()
+    }
+
+    /// The entities that it found.
+    ///
+    /// # Safety
+    /// `this` is the start of the insides of a query, which are alive for `'a`.
+    unsafe fn entities<'a>(this: *const Self) -> &'a [Entity] {
+        // SAFETY: `push` has put so many there; they don't change.
+        unsafe { slice::from_raw_parts(this.add(1).cast::<Entity>(), (*this).entities) }
+    }
+
+    /// The numbers of the components that a loop over it yields.
+    ///
+    /// # Safety
+    /// As [`entities`](Self::entities).
+    unsafe fn yields<'a>(this: *const Self) -> &'a [u16] {
+        // SAFETY: as above.
+        unsafe {
+            let after = this.add(1).cast::<Entity>().add((*this).entities);
+            slice::from_raw_parts(after.cast::<u16>(), (*this).yields)
+        }
+    }
+}
+
+/// Where queries are put together: kept, so that a query takes no memory but the VM's.
+#[derive(Default)]
+pub(super) struct Workspace {
+    entities: Vec<Entity>,
+    yields: Vec<u16>,
+}
+
+/// So many entities a workspace keeps room for.
+const KEPT: usize = 1 << 20;
 
 /// Makes the metatable of queries. `[-0, +0]`
 ///
 /// # Safety
 /// A live state below a protected call; the bridge lives as long as the VM.
 pub(super) unsafe fn install(bridge: &Bridge, L: *mut lua_State) {
-    unsafe extern "C" fn drop_query(_: *mut lua_State, data: *mut c_void) {
-        // SAFETY: the VM calls this once for each userdata with this tag, all of which hold a query.
-        unsafe { ptr::drop_in_place(data.cast::<Query>()) }
-    }
     // SAFETY: as above.
     unsafe {
         let functions: [(_, lua_CFunction); 2] = [(c"__iter", iterate), (c"__len", length)];
         set_metatable(L, bridge, bridge.tags.query, "query", 0, &functions);
         set_metatable(L, bridge, bridge.tags.rows, "iteration", 0, &[]);
-        lua_setuserdatadtor(L, bridge.tags.query, Some(drop_query));
     }
 }
 
-/// Pushes a query for what the filter finds now. `[-0, +1]` if it succeeds.
+/// Looks for what the filter finds now, and leaves it in the bridge's workspace.
+///
+/// # Errors
+/// There is no world.
+pub(super) fn look(bridge: &Bridge, filter: &Filter) -> Result<(), Error> {
+    let mut workspace = bridge.workspace.borrow_mut();
+    let Workspace { entities, yields } = &mut *workspace;
+    entities.clear();
+    entities.shrink_to(KEPT);
+    yields.clear();
+    yields.extend_from_slice(&filter.yields);
+    bridge.with_world(|world| {
+        filter.find(bridge, world, entities);
+        Ok(())
+    })
+}
+
+/// Pushes a query for what is in the bridge's workspace. `[-0, +1]`, raises when memory runs out.
 ///
 /// # Safety
-/// Called in a C function of the VM.
-pub(super) unsafe fn push(bridge: &Bridge, L: *mut lua_State, filter: Filter) -> Result<(), Error> {
-    let entities = bridge.with_world(|world| Ok(filter.entities(bridge, world).into_boxed_slice()))?;
-    let query = Query { yields: filter.yields, entities };
-    // SAFETY: if the allocation raises, `query` is dropped here; else it belongs to the userdata.
+/// Called in a C function of the VM whose frame owns nothing.
+pub(super) unsafe fn push(bridge: &Bridge, L: *mut lua_State) {
+    let (entities, yields) = {
+        let workspace = bridge.workspace.borrow();
+        (workspace.entities.len(), workspace.yields.len())
+    };
+    // SAFETY: the userdata has room for all this, and its memory is aligned to 16; nothing is alive that owns something
+    // while it is made.
     unsafe {
-        let data = lua_newuserdatataggedwithmetatable(L, size_of::<Query>(), bridge.tags.query);
-        data.cast::<Query>().write(query);
+        let size = Query::size(entities, yields);
+        let query = lua_newuserdatataggedwithmetatable(L, size, bridge.tags.query).cast::<Query>();
+        query.write(Query { entities, yields });
+        let workspace = bridge.workspace.borrow();
+        let to = query.add(1).cast::<Entity>();
+        to.copy_from_nonoverlapping(workspace.entities.as_ptr(), entities);
+        to.add(entities).cast::<u16>().copy_from_nonoverlapping(workspace.yields.as_ptr(), yields);
     }
-    Ok(())
 }
 
 /// The arguments of a C function from `first` on.
@@ -254,8 +310,7 @@ unsafe extern "C-unwind" fn length(L: *mut lua_State) -> c_int {
             let error = Error::wrong_type(format!("expected a query, got {}", any_text(L, 1)));
             return finish(L, Err(error));
         }
-        let entities = &(*query).entities;
-        lua_pushnumber(L, entities.len() as f64);
+        lua_pushnumber(L, (*query).entities as f64);
         1
     }
 }
@@ -270,6 +325,8 @@ struct Loop {
     table: TableId,
     /// The number of the chunk that is the third upvalue.
     chunk: u32,
+    /// Where the values of a row lie in a chunk; `None` if they have to be found one by one.
+    shape: Option<RowShape>,
 }
 
 /// Where the function of a loop has the chunk of the row before.
@@ -287,7 +344,14 @@ unsafe extern "C-unwind" fn iterate(L: *mut lua_State) -> c_int {
         }
         let data = lua_newuserdatataggedwithmetatable(L, size_of::<Loop>(), bridge.tags.rows);
         let none = (TableId::from_u32(u32::MAX - 1), u32::MAX);
-        data.cast::<Loop>().write(Loop { bridge, query, passed: 0, table: none.0, chunk: none.1 });
+        data.cast::<Loop>().write(Loop {
+            bridge,
+            query,
+            passed: 0,
+            table: none.0,
+            chunk: none.1,
+            shape: None,
+        });
         lua_pushvalue(L, 1);
         lua_pushnil(L);
         lua_pushcclosurek(L, step, c"next entity".as_ptr(), 3, None);
@@ -299,16 +363,17 @@ unsafe extern "C-unwind" fn step(L: *mut lua_State) -> c_int {
     // SAFETY: made by `iterate` with these upvalues; scripts can't change them. The query's lists don't change.
     unsafe {
         let rows = lua_touserdata(L, lua_upvalueindex(1)).cast::<Loop>();
-        let (bridge, query) = (&*(*rows).bridge, &*(*rows).query);
+        let bridge = &*(*rows).bridge;
+        let (entities, yields) = (Query::entities((*rows).query), Query::yields((*rows).query));
         loop {
-            let Some(&entity) = query.entities.get((*rows).passed) else {
+            let Some(&entity) = entities.get((*rows).passed) else {
                 lua_pushnil(L);
                 return 1;
             };
             (*rows).passed += 1;
-            match push_row(bridge, L, &mut *rows, entity, &query.yields) {
+            match push_row(bridge, L, &mut *rows, entity, yields) {
                 Ok(false) => {}
-                Ok(true) => return query.yields.len() as c_int + 1,
+                Ok(true) => return yields.len() as c_int + 1,
                 Err(error) => return finish(L, Err(error)),
             }
         }
@@ -356,16 +421,13 @@ unsafe fn push_row(
         }
         // Most rows are of the chunk of the one before, and their references are there.
         let chunk = chunk_of(entity);
-        if chunk == rows.chunk {
-            let kept = |number: &u16| {
-                let root = table(*number).root;
-                root.kind == Kind::Node && bridge.push_kept(L, CHUNK_UPVALUE, entity, root.node)
-            };
-            if bridge.push_known(L, CHUNK_UPVALUE, entity) && yields.iter().all(kept) {
-                return Ok(true);
-            }
-            lua_settop(L, 0);
+        if chunk == rows.chunk
+            && let Some(shape) = &rows.shape
+            && bridge.push_row(L, CHUNK_UPVALUE, entity, shape)
+        {
+            return Ok(true);
         }
+        lua_settop(L, 0);
         // There is room for 20 values.
         if yields.len() > 8 {
             luaL_checkstack(L, yields.len() as c_int + 10, ptr::null());
@@ -375,6 +437,11 @@ unsafe fn push_row(
             lua_pushvalue(L, -2);
             lua_replace(L, CHUNK_UPVALUE);
             rows.chunk = chunk;
+            let nodes = yields.iter().map(|&number| {
+                let root = table(number).root;
+                (root.kind == Kind::Node).then_some(root.node)
+            });
+            rows.shape = bridge.row_shape(nodes);
         }
         for (chunk, &number) in (2..).zip(yields) {
             let Located::At(data) = locate(world, entity, table(number).column) else {

@@ -25,6 +25,7 @@ use super::builder::{Builder, put, unknown_field_of};
 use super::entity::any_text;
 use super::layout::{Field, Kind, Node};
 use super::path::{walk, walk_mut};
+use super::place::Keys;
 use super::reflection::Seen;
 use super::scalar::{Located, locate, push_scalar, write_scalar};
 use super::value::{Value, ValueError};
@@ -167,7 +168,7 @@ unsafe fn set_field(
     // Gone comes before wrong: whoever holds a reference to something dead should hear that.
     bridge.look(reference.entity, node.component, &label, |_| Ok(()))?;
     let info = field.info.ok_or_else(|| Error::wrong_type(format!("{label}: its type is unknown")))?;
-    let made = builder.build(info, &value).map_err(|error| error.within(&label))?;
+    let made = Bridge::guard(|| Ok(builder.build(info, &value).map_err(|error| error.within(&label))?))?;
     bridge.change(reference.entity, node.component, &label, |data| {
         put(walk_mut(data, &field.steps).ok_or_else(|| ValueError::new("is gone"))?, made)
     })
@@ -390,11 +391,12 @@ unsafe extern "C-unwind" fn iterate(L: *mut lua_State) -> c_int {
                 let bridge = &*(*reference).bridge;
                 let node = (*reference).node(bridge);
                 let keys = if node.numbered {
-                    (1..=node.fields.len() as i128).map(Value::Integer).collect()
+                    Keys::Numbers(node.fields.len())
                 } else {
-                    node.fields.iter().map(|field| Value::String(field.name.to_string())).collect()
+                    let names = node.fields.iter().map(|field| Value::String(field.name.to_string()));
+                    Keys::These(names.collect())
                 };
-                place::push_iteration(bridge, L, keys);
+                place::push_iteration(bridge, L, &keys);
                 Ok(1)
             }
         };

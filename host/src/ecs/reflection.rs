@@ -1,6 +1,7 @@
 //! What reflection tells about the types that components are made of, and [`Value`]s out of their data: the way from
 //! components to scripts.
 
+use super::builder::Builder;
 use super::dynamic::{Any, Key};
 use super::nearest::enumerate;
 use super::value::{MAX_DEPTH, Value, ValueError};
@@ -22,8 +23,8 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-type ToValue = dyn Fn(&dyn Reflect) -> Value;
-type FromValue = dyn Fn(&Value) -> Result<Box<dyn Reflect>, String>;
+type ToValue = dyn Fn(&Types, &dyn Reflect) -> Value;
+type FromValue = dyn Fn(&Builder<'_>, &Value) -> Result<Box<dyn Reflect>, ValueError>;
 
 /// How values of an opaque type are read and made; the programmer gives it.
 pub(crate) struct Conversion {
@@ -360,7 +361,7 @@ impl Types {
             return Some(key.value());
         }
         if let Some(conversion) = self.conversions.get(&data.as_any().type_id()) {
-            return Some((conversion.to_value)(data));
+            return Some((conversion.to_value)(self, data));
         }
         macro_rules! integers {
             ($($t:ty)*) => { $(if let Some(number) = data.downcast_ref::<$t>() {

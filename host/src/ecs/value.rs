@@ -185,6 +185,12 @@ impl ValueError {
         Self::new(format!("expected {expected}, got {}", found.describe()))
     }
 
+    /// Adds a hint to the problem.
+    pub(crate) fn with_hint(mut self, hint: &str) -> Self {
+        self.problem.push_str(hint);
+        self
+    }
+
     /// Says which name should not be there.
     pub(crate) fn about(mut self, name: &str) -> Self {
         self.stray = Some(name.to_owned());

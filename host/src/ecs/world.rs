@@ -17,15 +17,16 @@ use super::component::Part;
 use super::entity::{any_text, text};
 use super::extension::{Access, Change};
 use super::layout::Kind;
+use super::machinery::Machinery;
 use super::nearest::{did_you_mean, shorten};
 use super::parts::granted_as;
 use super::query::{self, Filter};
 use super::reflection::Seen;
 use super::value::{Value, ValueError};
 use super::{marshal, place};
+use bevy_ecs::archetype::Archetype;
 use bevy_ecs::entity::{Entity, EntityGeneration, EntityIndex};
 use bevy_ecs::name::Name;
-use bevy_ecs::resource::IS_RESOURCE;
 use bevy_ecs::world::World;
 use bluetick_scripting::Error;
 use bluetick_scripting::raw::*;
@@ -139,7 +140,7 @@ impl Bridge {
                     match key {
                         Value::String(name) => {
                             self.may(Access::Write(granted_as(name)))?;
-                            parts.push(registry.part(name, value, None)?);
+                            parts.push(Self::guard(|| Ok(registry.part(name, value, None)?))?);
                         }
                         key => return Err(ValueError::mismatch("the name of a component", key).into()),
                     }
@@ -235,12 +236,16 @@ unsafe extern "C-unwind" fn query(L: *mut lua_State) -> c_int {
             let bridge = self_argument(L, "query")?;
             let filter = Filter::parse(bridge.registry(), &query::arguments(bridge, L, 2)?)?;
             filter.check(bridge)?;
-            query::push(bridge, L, filter)?;
+            query::look(bridge, &filter)?;
             Ok(1)
         }
     }
     // SAFETY: called by a script; what it is called with is checked.
-    unsafe { finish(L, query(L)) }
+    unsafe {
+        let count = finish(L, query(L));
+        query::push(bridge_of(L), L);
+        count
+    }
 }
 
 unsafe extern "C-unwind" fn count(L: *mut lua_State) -> c_int {
@@ -303,7 +308,9 @@ unsafe extern "C-unwind" fn entity(L: *mut lua_State) -> c_int {
                 ))
             })?;
             let is_there = bridge.with_world(|world| {
-                Ok(world.get_entity(entity).is_ok_and(|there| !there.contains_id(IS_RESOURCE)))
+                let machinery = Machinery::of(world);
+                let there = world.get_entity(entity);
+                Ok(there.is_ok_and(|there| !machinery.includes(|id| there.contains_id(id))))
             })?;
             bridge.push_entity(L, if is_there { entity } else { Entity::PLACEHOLDER });
             Ok(1)
@@ -316,7 +323,9 @@ unsafe extern "C-unwind" fn entity(L: *mut lua_State) -> c_int {
 /// The first entity with this name.
 pub(crate) fn find_named(world: &World, name: &str) -> Option<Entity> {
     let id = world.component_id::<Name>()?;
-    let archetypes = world.archetypes().iter().filter(|a| a.contains(id) && !a.contains(IS_RESOURCE));
+    let machinery = Machinery::of(world);
+    let is_game = |a: &&Archetype| a.contains(id) && !machinery.includes(|id| a.contains(id));
+    let archetypes = world.archetypes().iter().filter(is_game);
     let mut entities = archetypes.flat_map(|archetype| archetype.entities()).map(|row| row.id());
     entities.find(|&entity| world.get::<Name>(entity).is_some_and(|there| there.as_str() == name))
 }

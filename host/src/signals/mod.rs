@@ -27,6 +27,9 @@ pub(crate) use api::{Context, Waiting, methods};
 /// Frames between two clean-ups of waits that were ended otherwise, by a kill say.
 const CLEAN_UP: u64 = 64;
 
+/// So many queries for changes are remembered of one tasklet; what it asks beyond, it asks for the first time.
+const MOST_LOOKS: usize = 128;
+
 /// A listener that has lost values in a frame, because it did not receive those that waited.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlowListener {
@@ -260,6 +263,9 @@ impl Signals {
         match looks.iter_mut().find(|look| *look.filter == *filter) {
             Some(look) => Some(std::mem::replace(&mut look.at, now)),
             None => {
+                if looks.len() >= MOST_LOOKS {
+                    looks.remove(0);
+                }
                 looks.push(Look { filter: filter.into(), at: now });
                 None
             }

@@ -12,6 +12,7 @@ mod library;
 mod listener;
 mod machine;
 mod module;
+pub mod places;
 mod restart;
 mod run;
 mod slice;

@@ -2,6 +2,8 @@
 
 mod entities;
 mod functions;
+mod kinds;
+mod odd;
 mod places;
 mod queries;
 mod references;
