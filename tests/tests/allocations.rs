@@ -53,8 +53,8 @@ fn received_in_rust(vm: &Vm) -> Channel<u64> {
     channel
 }
 
-/// Fails unless `begin`, which makes tasklets that do something so often, needs no more allocations for often than
-/// for few times.
+/// Fails if `begin`, which makes tasklets that do something so often, needs allocations each time that they do it
+/// (a few that come with the tasklets themselves are no matter).
 #[track_caller]
 fn allocates_nothing(vm: &Rc<Vm>, begin: impl Fn(u64)) {
     let count = |times: u64| {
@@ -65,7 +65,9 @@ fn allocates_nothing(vm: &Rc<Vm>, begin: impl Fn(u64)) {
     };
     // Stacks and queues are as large afterwards as they will be.
     (0..10).for_each(|_| drop(count(10)));
-    assert_eq!(count(10), count(10_000));
+    let (few, many) = (count(10), count(10_000));
+    // The collector may shrink a stack at any time, which the VM does by allocating.
+    assert!(many < few + 100, "{few} allocations for ten times, {many} for ten thousand");
 }
 
 #[test]
