@@ -172,9 +172,9 @@ fn build_key(
 
 /// The key in the form in which a map or set can look it up. A tuple or array comes out of a builder as a dynamic one,
 /// which these don't find; so it is looked for, and taken from where it is.
-fn known<'a>(
+fn known(
     key: Box<dyn PartialReflect>,
-    keys: &mut dyn Iterator<Item = &'a dyn PartialReflect>,
+    keys: &mut dyn Iterator<Item = &dyn PartialReflect>,
 ) -> Box<dyn PartialReflect> {
     if !key.is_dynamic() {
         return key;
