@@ -268,7 +268,7 @@ pub(crate) fn install(
 
 /// How long the caller wants to sleep; an error says what is wrong with it.
 fn seconds(call: &Call<'_>, verb: &str, longest: f64, that_is: &str) -> Result<f64, Error> {
-    check_seconds(call.number(1, &what(verb, "seconds"))?, verb, longest, that_is)
+    check_seconds(number(call, 1, verb, "seconds")?, verb, longest, that_is)
 }
 
 /// Seconds to sleep: less than none is none (`semantics.md` 5.8); more than the longest, or what is no number of
@@ -284,11 +284,16 @@ fn check_seconds(seconds: f64, verb: &str, longest: f64, that_is: &str) -> Resul
 
 /// A time of a clock; an error says what is wrong with it.
 fn time(call: &Call<'_>, index: i32, verb: &str) -> Result<f64, Error> {
-    let time = call.number(index, &what(verb, "time"))?;
+    let time = number(call, index, verb, "time")?;
     if !time.is_finite() {
         return Err(Error::wrong_type(format!("{verb}: time has to be a finite number, got {time}")));
     }
     Ok(time)
+}
+
+/// An argument; the words are made only for an error, because this is done for each sleep.
+fn number(call: &Call<'_>, index: i32, verb: &str, argument: &str) -> Result<f64, Error> {
+    call.number(index, argument).or_else(|_| call.number(index, &what(verb, argument)))
 }
 
 fn what(verb: &str, argument: &str) -> String {
