@@ -37,6 +37,7 @@
 //! | building and ticking a host | [`ScriptHost`], [`HostBuilder`], [`FrameReport`] |
 //! | what is guaranteed under overload | [`overload`] |
 //! | editing a running game | [`ReloadReport`], [`ScriptReload`], [`ScriptHost::stuck`], [`Stuck`] |
+//! | time for a VM without a host | [`install_real_time`] |
 //! | giving entities scripts | [`Script`], [`ScriptStatus`], [`Restart`], [`Dormant`] |
 //! | what scripts reach in the world | [`ecs`], [`Scene`] |
 //! | running in a Bevy app (feature `bevy`) | `BluetickPlugin` |

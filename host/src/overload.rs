@@ -9,7 +9,8 @@
 //! ([`overshoot`](crate::FrameReport::overshoot)): 5 ms, or 50 ms of one that can't be suspended.
 //!
 //! A slice is limited too ([`HostBuilder::slice`](crate::HostBuilder::slice)): a tasklet that does not give control
-//! away is interrupted after 5 ms, wherever the VM can suspend it, in `pcall` and in coroutines of its own as well.
+//! away is interrupted after 5 ms, wherever the VM can suspend it, in `pcall` and in coroutines of its own as well. (Time
+//! that other processes take from the thread is not the tasklet's, where the system tells it apart, as Linux does.)
 //! It is put off: it goes on in the next frame, and no sooner, however much time there is. Where the VM can't
 //! suspend it (metamethods, comparators, callbacks of `gsub`, deferred functions, error handlers,
 //! [`scheduler.atomic`]) it is interrupted at the next place where it can, or ends with an error of kind `budget`

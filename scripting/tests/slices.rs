@@ -240,6 +240,57 @@ fn after_so_many_slices_in_a_row_the_policy_kills() {
     assert!(last.stopped && last.in_a_row == 3);
 }
 
+/// Counts what is logged.
+struct Logged(std::sync::Arc<std::sync::Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Logged {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::WARN
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Text(String);
+        impl tracing::field::Visit for Text {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                if field.name() == "message" {
+                    self.0 = format!("{value:?}");
+                }
+            }
+        }
+        let mut text = Text(String::new());
+        event.record(&mut text);
+        self.0.lock().unwrap().push(text.0);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn the_policy_warn_goes_on_and_warns_when_a_tasklet_overruns_twice_as_often_in_a_row() {
+    let logged = std::sync::Arc::<std::sync::Mutex<Vec<String>>>::default();
+    let vm = sliced(SliceLimit::ticks(100).policy(OverrunPolicy::Warn));
+    let id = spawn(&vm, "while true do end");
+    vm.set_name(id, "busy");
+    tracing::subscriber::with_default(Logged(logged.clone()), || {
+        for _ in 0..9 {
+            vm.run_ready(|| true);
+        }
+    });
+    assert_eq!(vm.runnable(), 1);
+    let text = |n| format!("tasklet 'busy' has used up {n} slices in a row, and is at test.luau:1");
+    assert_eq!(*logged.lock().unwrap(), [text(1), text(2), text(4), text(8)]);
+}
+
 #[test]
 fn slices_in_a_row_are_counted_anew_when_a_tasklet_has_given_control_away() {
     let vm = sliced(SliceLimit::ticks(SLICE).policy(OverrunPolicy::Kill { after: 3 }));

@@ -296,3 +296,64 @@ fn slow_slices_are_told_of_once_for_each_new_maximum_of_a_script_and_a_timer() {
     assert_eq!(told[2], [plain(300), plain(300)]);
     assert!(told[3..].iter().all(Vec::is_empty), "{told:?}");
 }
+
+/// F14, from the host's side: the frame is stuck until the watchdog has told of it.
+#[test]
+fn f14_a_watchdog_tells_of_a_stuck_frame_with_its_tasklet_and_the_calls_that_led_there() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let found = std::rc::Rc::new(std::cell::RefCell::new(None));
+    let place = found.clone();
+    let body = "self:spawn(function() end)
+        local function deep() repeat until world:told() end
+        while true do deep() synchro.yield() end";
+    let mut game = Game::build([("stuck", script(body))], |builder| {
+        builder.watchdog(std::time::Duration::from_millis(1), move |stuck| drop(tell.send(stuck))).function(
+            "told",
+            move |_, _: ()| {
+                let stuck = told.try_recv().ok();
+                let is_told = stuck.is_some();
+                if is_told {
+                    *place.borrow_mut() = stuck;
+                }
+                Ok::<_, &str>(is_told)
+            },
+        )
+    });
+    game.spawn("stuck");
+    // Of a frame the watchdog tells once, wherever the VM is then: perhaps not yet in the loop.
+    let stuck = loop {
+        let report = game.frame();
+        assert!(report.failures.is_empty(), "{}", report.failures[0]);
+        match found.take() {
+            Some(stuck) if stuck.to_string().contains("'deep'") => break stuck,
+            _ => {}
+        }
+    };
+    let sighting = stuck.tasklet.as_ref().expect("it was seen");
+    assert!(sighting.name.contains("stuck"), "{}", sighting.name);
+    assert!(sighting.traceback.contains("stuck.luau:2 in function 'deep'"), "{}", sighting.traceback);
+    assert!(stuck.to_string().contains(&format!("frame {} has not ended", stuck.frame)), "{stuck}");
+}
+
+#[test]
+fn under_pressure_garbage_is_collected_although_frames_leave_no_time_for_it() {
+    let now = std::rc::Rc::new(std::cell::Cell::new(std::time::Duration::ZERO));
+    let (source, work) = (now.clone(), now.clone());
+    let litter =
+        "while true do world:work(20) for i = 1, 2000 do local t = { i, { i } } end synchro.yield() end";
+    let mut game = Game::build([("litter", script(litter))], |builder| {
+        builder.time_source(move || source.get()).function("work", move |_, milliseconds: u64| {
+            work.set(work.get() + std::time::Duration::from_millis(milliseconds));
+            Ok::<_, &str>(())
+        })
+    });
+    game.spawn("litter");
+    game.frames(20);
+    let live = game.host.vm().memory();
+    let mut peak = 0;
+    for _ in 0..500 {
+        game.frames(1);
+        peak = peak.max(game.host.vm().memory());
+    }
+    assert!(peak < 4 * live.max(300_000), "{live} bytes, at most {peak}");
+}

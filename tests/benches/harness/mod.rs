@@ -2,7 +2,7 @@
 //! and raw coroutines. `README.md` beside this folder says how to read what comes out.
 #![allow(dead_code, unused_imports)] // each bench uses its own part
 
-mod clock;
+pub mod clock;
 mod options;
 mod program;
 mod random;
