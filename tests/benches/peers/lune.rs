@@ -28,5 +28,5 @@ fn start() -> io::Result<Program> {
 pub fn schedule(tasks: usize, rounds: usize) -> Option<Side> {
     // Its handles are references on one stack, which has room for a million at most.
     let tasks = tasks.min(490_000);
-    asked(LUNE.with(Clone::clone), "defer_and_yield", &format!("{tasks} {rounds}"), tasks * rounds)
+    asked(LUNE.with(Clone::clone), "wait_for_the_next_turn", &format!("{tasks} {rounds}"), tasks * rounds)
 }
