@@ -147,7 +147,7 @@ impl Vm {
 
     /// A new owner, to which tasklets can be made to belong.
     pub fn new_owner(&self) -> OwnerId {
-        self.machine.scheduler().owners.insert(Vec::new())
+        self.machine.scheduler().owners.insert(crate::scheduler::Members::default())
     }
 
     /// Calls `f` as the main tasklet of this scheduler and runs until it returns: what `bluetick exec`
@@ -298,7 +298,7 @@ impl Vm {
 
     /// The living tasklets that belong to `owner`, in the order in which they came to life.
     pub fn owned_by(&self, owner: OwnerId) -> Vec<TaskletId> {
-        self.machine.scheduler().owners.get(owner).cloned().unwrap_or_default()
+        self.machine.scheduler().owned_by(owner)
     }
 
     /// Forgets an owner; its tasklets belong to nobody from then on.

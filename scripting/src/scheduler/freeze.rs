@@ -12,7 +12,7 @@ impl Scheduler {
     pub(crate) fn freeze(&mut self, owner: OwnerId) {
         let Some(members) = self.owners.get(owner) else { return };
         self.frozen.insert(owner);
-        for &id in members {
+        for id in members.iter() {
             self.tasklets[id].flags.frozen = true;
         }
     }
@@ -22,7 +22,7 @@ impl Scheduler {
         if !self.frozen.remove(&owner) {
             return;
         }
-        for id in self.owners.get(owner).cloned().unwrap_or_default() {
+        for id in self.owned_by(owner) {
             self.thaw_tasklet(id);
         }
     }

@@ -8,6 +8,7 @@
 //! | `switch.rs` | every operation that may switch, as decisions about the queues |
 //! | `select.rs` | waiting on several channels at once |
 //! | `limits.rs` | `run` and its limits |
+//! | `owners.rs` | whose tasklets are alive |
 //! | `freeze.rs` | tasklets that don't run for now |
 //! | `background.rs` | tasklets that run in the time that others leave |
 //! | `error.rs`, `refusal.rs` | what the scheduler raises, and what it says to people |
@@ -17,6 +18,7 @@ mod channel;
 mod error;
 mod freeze;
 mod limits;
+mod owners;
 mod refusal;
 mod ring;
 mod select;
@@ -31,6 +33,7 @@ pub use channel::{ChannelId, Overflow};
 pub(crate) use error::Thrown;
 pub use error::{Error, ErrorKind};
 pub(crate) use limits::{Limit, Runner};
+pub(crate) use owners::Members;
 pub(crate) use switch::{Meeting, Turn};
 pub(crate) use tasklet::{Deferred, Flags, Frame, Handle, Life, Origin, Place, Slot, Tasklet};
 pub use tasklet::{OwnerId, TaskletId};
@@ -65,8 +68,8 @@ pub(crate) struct Scheduler {
     pub low: VecDeque<TaskletId>,
     /// A scheduler callback is running: it may not switch.
     pub in_callback: bool,
-    /// The living tasklets of each owner, in the order in which they came to life.
-    pub owners: SlotMap<OwnerId, Vec<TaskletId>>,
+    /// The living tasklets of each owner.
+    pub owners: SlotMap<OwnerId, Members>,
     /// Owners whose tasklets don't run for now.
     pub frozen: HashSet<OwnerId>,
     /// Slices run, over all time.
@@ -129,22 +132,6 @@ impl Scheduler {
         let (clock, category) =
             self.tasklets.get(self.current).map_or((0, 0), |creator| (creator.clock, creator.category));
         self.tasklets.insert(Tasklet { clock, category, ..Tasklet::new(owner) })
-    }
-
-    /// The tasklet has come to life: it counts among those of its owner.
-    pub fn enlist(&mut self, id: TaskletId) {
-        let owner = self.tasklets[id].owner;
-        if let Some(members) = self.owners.get_mut(owner) {
-            members.push(id);
-            self.tasklets[id].flags.frozen = self.frozen.contains(&owner);
-        }
-    }
-
-    /// The tasklet has ended: it is its owner's no longer, until it is given new life.
-    pub fn discharge(&mut self, id: TaskletId) {
-        if let Some(members) = self.owners.get_mut(self.tasklets[id].owner) {
-            members.retain(|&member| member != id);
-        }
     }
 
     /// What people call the tasklet in messages.

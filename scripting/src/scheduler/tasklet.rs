@@ -131,6 +131,8 @@ pub(crate) struct Tasklet {
     /// Handles that know it, those of scripts and of Rust: its record stays as long as there is one.
     pub holders: u32,
     pub owner: OwnerId,
+    /// Its place in the list of its owner's, while it is alive.
+    pub seat: u32,
     /// What few tasklets have.
     pub details: Option<Box<Details>>,
 }
@@ -204,6 +206,7 @@ impl Tasklet {
             handle: None,
             holders: 0,
             owner,
+            seat: 0,
             details: None,
         }
     }

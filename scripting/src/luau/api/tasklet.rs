@@ -480,11 +480,15 @@ impl Machine {
         // SAFETY: the tasklet is suspended, so its body may be reset; deferred functions can't block.
         unsafe {
             luaL_checkstack(L, 6, std::ptr::null());
-            // The handle is the one that others know as long as it is alive.
-            self.push_tasklet(L, id);
+            let observed = self.scheduler().tasklets[id].flags.observed;
+            if observed {
+                // The handle is the one that others know as long as it is alive.
+                self.push_tasklet(L, id);
+            } else {
+                lua_pushnil(L);
+            }
             let details = self.scheduler().tasklets[id].details.as_mut();
             let mut deferred = details.map_or_else(Vec::new, |details| std::mem::take(&mut details.deferred));
-            let observed = self.scheduler().tasklets[id].flags.observed;
             lua_pushcfunctiond(L, call_without_suspending, c"bind".as_ptr());
             match self.scheduler().tasklets[id].details.as_ref().and_then(|details| details.defers) {
                 Some(table) => self.anchors().push(table, L),
