@@ -148,10 +148,7 @@ fn stuck_tasklets_are_shown_with_what_to_do_at_every_size() {
     let old = app(325, &[Action::Stuck, Action::Stuck]);
     for (width, height) in SIZES {
         let picture = picture(&old, width, height);
-        assert_shows(
-            &picture,
-            &["stuck 2 of 2", "guard.luau#3:21 in patrol", "RL104", "s restart"],
-        );
+        assert_shows(&picture, &["stuck 2 of 2", "guard.luau#3:21 in patrol", "RL104", "s restart"]);
         assert!(!picture.contains("y retry"), "what is not parked can't be retried\n{picture}");
     }
     // What to do comes first where there is no room for the text as well.
