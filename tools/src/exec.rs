@@ -1,6 +1,7 @@
 //! `bluetick exec`: a file as the main tasklet of a fresh scheduler, without a world.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
@@ -22,6 +23,7 @@ fn run(file: &Path, arguments: Vec<OsString>) -> Result<(), String> {
     let text = read(file)?;
     let vm = Vm::new(VmConfig::default()).map_err(|error| error.message)?;
     bluetick::install_real_time(&vm).map_err(|error| error.message)?;
+    print_lines(&vm).map_err(|error| error.to_string())?;
     vm.set_loader(Folder(file.parent().map(Path::to_owned).unwrap_or_default()));
     vm.seal().map_err(|error| error.message)?;
     let name = file.file_name().unwrap_or_default().to_string_lossy();
@@ -37,6 +39,27 @@ fn run(file: &Path, arguments: Vec<OsString>) -> Result<(), String> {
     }
     ended
         .map_err(|Failure { message, traceback, .. }| format!("{message}\n{traceback}").trim_end().to_owned())
+}
+
+/// `print` by lines. The VM's own keeps back what it prints when another program reads it.
+fn print_lines(vm: &Vm) -> mlua::Result<()> {
+    let print = vm.lua().create_function(|_, values: mlua::Variadic<mlua::Value>| {
+        let mut line = Vec::new();
+        for (index, value) in values.iter().enumerate() {
+            if index > 0 {
+                line.push(b'\t');
+            }
+            match value {
+                mlua::Value::String(text) => line.extend_from_slice(&text.as_bytes()),
+                other => line.extend_from_slice(other.to_string()?.as_bytes()),
+            }
+        }
+        line.push(b'\n');
+        // Whoever reads may have gone.
+        let _ = std::io::stdout().write_all(&line);
+        Ok(())
+    })?;
+    vm.lua().globals().raw_set("print", print)
 }
 
 /// Modules are the files around the one that is run; a module's name is its path from there.

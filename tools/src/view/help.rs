@@ -17,7 +17,7 @@ const KEYS: [(&str, &str); 11] = [
     ("tab", "follow the first of the next behaviour"),
     ("arrows", "follow the nearest that way"),
     ("e r", "errors, reloads: the newest, then older ones"),
-    ("t", "stuck tasklets; y retries, s restarts, k kills them"),
+    ("t", "stuck tasklets: y retry, s restart, k kill"),
     ("esc", "close, stop following"),
     ("? h", "these keys"),
     ("q ctrl-c", "quit"),
