@@ -5,7 +5,7 @@ use super::ffi::*;
 use super::machine::Machine;
 use super::value::to_bytes;
 use super::vm::Vm;
-use crate::scheduler::{ChannelId, Error, ErrorKind, Overflow, TaskletId, Turn};
+use crate::scheduler::{Channel, ChannelId, Error, ErrorKind, Link, Overflow, TaskletId, Turn};
 use mlua::{FromLua, Function, IntoLua, Value};
 use std::ffi::{CStr, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -99,7 +99,7 @@ impl Call<'_> {
     /// Whether the caller could wait here: in a tasklet, without a trap, where the VM can suspend it.
     pub fn can_park(&self) -> bool {
         let scheduler = self.machine.scheduler();
-        let me = scheduler.current;
+        let me = scheduler.current();
         let Some(tasklet) = scheduler.tasklets.get(me) else { return false };
         let is_host = me == scheduler.main && tasklet.thread.is_null();
         let outside = scheduler.in_callback || self.machine.running.get() != me || is_host;
@@ -218,7 +218,7 @@ impl Call<'_> {
     #[inline]
     pub fn park(&mut self, verb: &str) -> Result<Wait, Error> {
         let scheduler = self.machine.scheduler();
-        let me = scheduler.current;
+        let me = scheduler.current();
         if scheduler.in_callback
             || self.machine.running.get() != me
             || me == scheduler.main && self.machine.main_is_host()
@@ -257,7 +257,7 @@ impl Call<'_> {
     #[cold]
     fn refused(&self, verb: &str, kind: ErrorKind) -> Error {
         let scheduler = self.machine.scheduler();
-        let name = scheduler.name_of(scheduler.current);
+        let name = scheduler.name_of(scheduler.current());
         let text = match kind {
             ErrorKind::BlockTrap => format!("{verb}: {name} would block, but its block_trap is set"),
             ErrorKind::SwitchTrap => format!("{verb}: the switch trap is set"),
@@ -377,10 +377,15 @@ impl Vm {
     /// Sends to an inbox from outside of any tasklet.
     pub fn post(&self, inbox: ChannelId, value: impl IntoLua) -> Result<(), Error> {
         let value = value.into_lua(self.lua())?;
-        // SAFETY: protected by mlua, which has pushed the value alone.
+        let link = self.machine().scheduler().channels.link(inbox);
+        if link.is_none() {
+            return Ok(());
+        }
+        // SAFETY: protected by mlua, which has pushed the value alone. Nothing of a script runs before the inbox
+        // is used, so it is there.
         unsafe {
             self.lua().exec_raw::<()>(value, |L| {
-                self.machine().post(L, inbox);
+                self.machine().post(L, link);
                 lua_settop(L, 0);
             })
         }?;
@@ -394,13 +399,11 @@ impl Vm {
         self.with_state(|L| {
             loop {
                 let scheduler = self.machine().scheduler();
-                let Some(receiver) = scheduler.channels.get(inbox).map(|queue| scheduler.waiter(queue.first))
-                else {
-                    return;
-                };
-                if !scheduler.tasklets.contains_key(receiver) {
+                let Some(first) = scheduler.channels.get(inbox).map(|queue| queue.first) else { return };
+                if first.is_none() {
                     return;
                 }
+                let receiver = scheduler.waiter_id(first);
                 // SAFETY: below a protected call; a receiver is suspended.
                 unsafe {
                     super::value::push_error(L, error.kind, &error.message);
@@ -490,13 +493,13 @@ pub unsafe fn host_call(L: *mut lua_State, f: impl FnOnce(&mut Call<'_>) -> Resu
 unsafe fn perform(L: *mut lua_State, machine: &Machine, f: impl FnOnce(&mut Call<'_>) -> c_int) -> c_int {
     // SAFETY: the caller's. Nothing but plain data is alive when an error is raised.
     unsafe {
-        let head = machine.scheduler().current;
+        let head = machine.scheduler().head;
         let mut call = Call { L, machine, pushed: 0, error: None };
         let results = match catch_unwind(AssertUnwindSafe(|| f(&mut call))) {
             Ok(results) => results,
             Err(panic) => call.fail(crate::native::panicked(&*panic)),
         };
-        if machine.scheduler().current != head {
+        if machine.scheduler().head != head {
             if results == PARKED {
                 lua_pushnil(L);
                 return machine.suspend(L, head);
@@ -520,16 +523,16 @@ impl Machine {
     ///
     /// # Safety
     /// `L` is a live state below a protected call.
-    pub(crate) unsafe fn post(&self, L: *mut lua_State, channel: ChannelId) {
+    pub(crate) unsafe fn post(&self, L: *mut lua_State, channel: Link<Channel>) {
         let scheduler = self.scheduler();
-        let Some(queue) = scheduler.channels.get(channel) else { return };
+        let queue = scheduler.open_channel(channel);
         let Some(buffer) = &queue.buffer else { return };
         let (table, oldest, place, full) =
             (buffer.values, buffer.first, buffer.next, buffer.len() == buffer.capacity);
-        let receiver = scheduler.waiter(queue.first);
+        let first = queue.first;
         if full
             && buffer.overflow == Overflow::Error
-            && let Some(buffer) = &mut scheduler.channels[channel].buffer
+            && let Some(buffer) = &mut scheduler.open_channel(channel).buffer
         {
             buffer.dropped += 1;
             buffer.untold += 1;
@@ -539,8 +542,9 @@ impl Machine {
         // full drops its oldest value before it takes one more, so that its table does not grow; if
         // memory runs out for that, it has neither.
         unsafe {
-            if scheduler.tasklets.contains_key(receiver) {
-                scheduler.note_served(scheduler.channels[channel].first);
+            if !first.is_none() {
+                let receiver = scheduler.waiter_id(first);
+                scheduler.note_served(first);
                 self.deliver(receiver, L, -1, crate::scheduler::Slot::Value);
                 self.scheduler().interrupt_wait(receiver);
             } else {
@@ -548,7 +552,7 @@ impl Machine {
                 if full {
                     lua_pushnil(L);
                     set_number(L, -2, oldest);
-                    if let Some(buffer) = &mut self.scheduler().channels[channel].buffer {
+                    if let Some(buffer) = &mut self.scheduler().open_channel(channel).buffer {
                         buffer.first += 1;
                         buffer.dropped += 1;
                     }
@@ -556,7 +560,7 @@ impl Machine {
                 lua_pushvalue(L, -2);
                 set_number(L, -2, place);
                 lua_settop(L, -2);
-                if let Some(buffer) = &mut self.scheduler().channels[channel].buffer {
+                if let Some(buffer) = &mut self.scheduler().open_channel(channel).buffer {
                     buffer.next += 1;
                 }
             }
@@ -568,8 +572,8 @@ impl Machine {
     ///
     /// # Safety
     /// As [`post`](Self::post).
-    pub(crate) unsafe fn take_buffered(&self, L: *mut lua_State, channel: ChannelId) -> bool {
-        let Some(buffer) = &mut self.scheduler().channels[channel].buffer else { return false };
+    pub(crate) unsafe fn take_buffered(&self, L: *mut lua_State, channel: Link<Channel>) -> bool {
+        let Some(buffer) = &mut self.scheduler().open_channel(channel).buffer else { return false };
         if buffer.len() == 0 {
             return false;
         }

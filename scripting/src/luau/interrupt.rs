@@ -96,12 +96,12 @@ unsafe extern "C-unwind" fn on_tick(L: *mut lua_State, gc: c_int) {
 unsafe fn return_runaway(machine: &Machine, L: *mut lua_State) {
     // SAFETY: called at a safepoint of `L`, which can be suspended.
     unsafe {
-        let me = machine.scheduler().current;
+        let me = machine.scheduler().head;
         // What may run out of memory comes before anything is changed.
-        machine.push_tasklet(L, me);
+        machine.push_tasklet(L, machine.scheduler().id(me));
         machine.stop_running(L);
         let _ = machine.suspend(L, me);
-        machine.scheduler().tasklets[me].slot = Slot::Nothing;
+        machine.scheduler().member(me).slot = Slot::Nothing;
     }
 }
 
@@ -133,7 +133,7 @@ impl Machine {
     /// `L` is a live state.
     pub(crate) unsafe fn stop_running(&self, L: *mut lua_State) {
         self.scheduler().stop_current();
-        let runner = self.scheduler().current;
+        let runner = self.scheduler().current();
         // SAFETY: the runner is suspended in its `run`.
         unsafe {
             if self.scheduler().tasklets[runner].slot != Slot::Error {

@@ -12,9 +12,11 @@ use super::accounting::Accounting;
 use super::anchor::{Anchor, Anchors};
 use super::ffi::*;
 use super::slice::SliceWatch;
-use super::value;
+use super::{state, value};
 use crate::native::{Native, StackSlab};
-use crate::scheduler::{ChannelId, Error, ErrorKind, Frame, OwnerId, Scheduler, Slot, TaskletId};
+use crate::scheduler::{
+    ChannelId, Error, ErrorKind, Frame, Link, OwnerId, Scheduler, Slot, Tasklet, TaskletId,
+};
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::HashMap;
 use std::ffi::{c_char, c_int, c_void};
@@ -162,6 +164,7 @@ impl Machine {
     /// `L` is the live main state, below a protected call. The caller keeps the result at its place
     /// as long as the VM lives.
     pub(super) unsafe fn new(L: *mut lua_State, watch: SliceWatch) -> Rc<Self> {
+        state::check();
         // SAFETY: pushes and pops are balanced; the helper is kept by the registry.
         let machine = unsafe {
             value::install_error_metatable(L);
@@ -272,7 +275,7 @@ impl Machine {
         // SAFETY: `new` has put the pointer into the main coroutine; the others get it when they first
         // ask. The machine outlives the VM.
         unsafe {
-            let mut machine = lua_getthreaddata(L);
+            let mut machine = state::thread_data(L);
             if machine.is_null() {
                 machine = lua_getthreaddata(lua_mainthread(L));
                 lua_setthreaddata(L, machine);
@@ -381,7 +384,7 @@ impl Machine {
     pub(super) fn expose(&self, L: *mut lua_State) {
         if self.is_body(L) {
             let scheduler = self.scheduler();
-            scheduler.tasklets[scheduler.current].flags.exposed = true;
+            scheduler.member(scheduler.head).flags.exposed = true;
         }
     }
 
@@ -525,15 +528,28 @@ impl Machine {
     /// # Safety
     /// Called last in a C function, after [`can_block`](Self::can_block).
     #[inline]
-    pub(super) unsafe fn suspend(&self, L: *mut lua_State, id: TaskletId) -> c_int {
-        let tasklet = self.scheduler().member(id);
+    pub(super) unsafe fn suspend(&self, L: *mut lua_State, me: Link<Tasklet>) -> c_int {
+        let tasklet = self.scheduler().member(me);
         tasklet.thread = L;
         tasklet.slot = Slot::Value;
         if !self.nest().is_empty() {
-            self.outward(id, L);
+            self.outward(self.scheduler().id(me), L);
         }
         // SAFETY: the VM was asked before whether it can suspend here.
-        unsafe { lua_break(L) }
+        unsafe { state::suspended(L) }
+    }
+
+    /// As [`suspend`](Self::suspend), for a tasklet that is [unhindered](Self::is_unhindered).
+    ///
+    /// # Safety
+    /// As `suspend`.
+    #[inline(always)]
+    pub(super) unsafe fn suspend_body(&self, L: *mut lua_State, me: Link<Tasklet>) -> c_int {
+        let tasklet = self.scheduler().member(me);
+        tasklet.thread = L;
+        tasklet.slot = Slot::Value;
+        // SAFETY: the caller's.
+        unsafe { state::suspended(L) }
     }
 
     /// The coroutines that the running tasklet's script has resumed, and that wait for `L`, become
@@ -594,7 +610,24 @@ impl Machine {
     #[inline]
     pub(crate) unsafe fn can_block(&self, L: *mut lua_State) -> bool {
         // SAFETY: reads counters of live coroutines.
-        unsafe { lua_isyieldable(L) != 0 && self.nest().iter().all(|&outer| lua_isyieldable(outer) != 0) }
+        unsafe { state::is_yieldable(L) && self.nest().iter().all(|&outer| state::is_yieldable(outer)) }
+    }
+
+    /// `L` is the body of the running tasklet itself, in a C function where it can suspend, and queues may be
+    /// used.
+    ///
+    /// # Safety
+    /// As [`can_block`](Self::can_block).
+    #[inline(always)]
+    pub(super) unsafe fn is_unhindered(&self, L: *mut lua_State) -> bool {
+        let unhindered = self.body.get() == L
+            && !self.scheduler().in_callback
+            // SAFETY: the caller's.
+            && unsafe { state::is_yieldable(L) };
+        // No coroutine of a script is around a body, and what is run as one is the head of the queue.
+        debug_assert!(!unhindered || self.running.get() == self.scheduler().current());
+        debug_assert!(!unhindered || self.nest().is_empty());
+        unhindered
     }
 
     /// The number under which handlers know a name.

@@ -7,7 +7,7 @@ use super::machine::{Dropped, Ended, Failure, Machine, protect};
 use super::value::describe;
 use crate::native::{Native, Step};
 use crate::scheduler::{
-    ChannelId, Deferred, Error, ErrorKind, Frame, Life, OwnerId, Slot, Tasklet, TaskletId,
+    ChannelId, Deferred, Error, ErrorKind, Frame, Life, Link, OwnerId, Slot, Tasklet, TaskletId,
 };
 use std::ffi::{CStr, c_char, c_int};
 use std::fmt::Write;
@@ -57,18 +57,18 @@ impl Machine {
                 self.running.set(scheduler.main);
                 return;
             }
-            let next = scheduler.current;
-            let flags = scheduler.member(next).flags;
-            if (flags.frozen | flags.background) && self.holds(next) {
+            let next = scheduler.head;
+            let ordinary = scheduler.member(next).is_ordinary();
+            if !ordinary && self.holds(next) {
                 continue;
             }
             if busy {
-                self.announce_switch(next);
+                self.announce_switch(scheduler.id(next));
                 self.busy.set(self.schedule_callback.get().is_some() || self.accounting.is_on());
             }
             let scheduler = self.scheduler();
-            if next == scheduler.main && self.main_is_host() {
-                self.running.set(next);
+            if next == scheduler.main_link && self.main_is_host() {
+                self.running.set(scheduler.main);
                 let main = scheduler.member(next);
                 main.switches = main.switches.wrapping_add(1);
                 if main.flags.running {
@@ -77,7 +77,7 @@ impl Machine {
                         // SAFETY: the VM is alive.
                         unsafe { super::interrupt::rest(self.helper) };
                     }
-                    scheduler.leave_run(next);
+                    scheduler.leave_run(scheduler.main);
                 }
                 return;
             }
@@ -88,12 +88,13 @@ impl Machine {
             // SAFETY: the caller's; the head of the queue has a suspended coroutine.
             let main_ended = unsafe {
                 if busy && self.accounting.is_on() {
+                    let id = scheduler.id(next);
                     self.accounting.begin();
-                    let main_ended = self.slice(next);
-                    self.account(next);
+                    let main_ended = self.slice(next, ordinary);
+                    self.account(id);
                     main_ended
                 } else {
-                    self.slice(next)
+                    self.slice(next, ordinary)
                 }
             };
             self.body.set(std::ptr::null_mut());
@@ -103,51 +104,81 @@ impl Machine {
         }
     }
 
-    /// The turn of a frozen or a background tasklet has come; false if it runs now.
+    /// The turn of a tasklet that may be frozen or a background one has come; false if it runs now.
     #[cold]
-    fn holds(&self, id: TaskletId) -> bool {
+    fn holds(&self, link: Link<Tasklet>) -> bool {
         let scheduler = self.scheduler();
-        if scheduler.member(id).flags.frozen {
-            return scheduler.hold(id);
+        let flags = scheduler.member(link).flags;
+        if flags.frozen {
+            return scheduler.hold(link);
         }
         // Where nobody runs the low queue, everybody is in the foreground.
-        self.host_takes_errors.get() && scheduler.wait_for_time(id)
+        flags.background && self.host_takes_errors.get() && scheduler.wait_for_time(link)
     }
 
     /// Runs the head of the queue until it switches or ends; whether it was main, and has ended.
-    #[inline]
-    unsafe fn slice(&self, id: TaskletId) -> bool {
+    #[inline(always)]
+    unsafe fn slice(&self, link: Link<Tasklet>, ordinary: bool) -> bool {
         let scheduler = self.scheduler();
+        let id = scheduler.id(link);
         scheduler.slices += 1;
         self.watch.begin_slice();
         if scheduler.limited && self.running.get() != id {
             scheduler.restart_ticks();
         }
         self.running.set(id);
-        let mut tasklet = scheduler.member(id);
-        if tasklet.flags.running {
+        let tasklet = scheduler.member(link);
+        tasklet.switches = tasklet.switches.wrapping_add(1);
+        tasklet.next.prefetch();
+        let thread = tasklet.thread;
+        // SAFETY: `thread` is suspended with its slot on top, or the innermost frame is Rust's and suspended.
+        unsafe {
+            if !ordinary {
+                return self.first_or_odd_slice(id);
+            }
+            if thread.is_null() {
+                return self.native_slice(link);
+            }
+            self.body.set(thread);
+            let status = self.resume(thread, 1);
+            (status != LUA_BREAK || self.goes_on.get()) && self.settle(id, Stop::Luau(status))
+        }
+    }
+
+    /// As [`slice`](Self::slice), for a tasklet that begins, that gets an error or nothing at all, whose frames
+    /// are nested, or which comes back out of `run`.
+    #[cold]
+    unsafe fn first_or_odd_slice(&self, id: TaskletId) -> bool {
+        let scheduler = self.scheduler();
+        if scheduler.tasklets[id].flags.running {
             scheduler.leave_run(id);
             if !scheduler.limited {
                 // SAFETY: the VM is alive.
                 unsafe { super::interrupt::rest(self.helper) };
             }
-            tasklet = scheduler.member(id);
         }
-        tasklet.switches = tasklet.switches.wrapping_add(1);
+        let tasklet = &mut scheduler.tasklets[id];
         let thread = tasklet.thread;
         self.body.set(if tasklet.flags.nested { tasklet.base() } else { thread });
         let fresh = std::mem::replace(&mut tasklet.life, Life::Started) == Life::Ready;
-        let (slot, iterating) = (tasklet.slot, tasklet.flags.iterating);
-        tasklet.flags.iterating = false;
+        let iterating = std::mem::take(&mut tasklet.flags.iterating);
+        let slot = tasklet.slot;
         let arguments = if fresh { tasklet.arguments as c_int } else { 1 };
-        if thread.is_null() {
-            // SAFETY: the innermost frame is Rust's and suspended, or new.
-            return unsafe { self.native_slice(id, fresh && slot == Slot::Error) };
-        }
         let none = std::ptr::null_mut();
         // SAFETY: `thread` is suspended with its slot on top (see `suspend`), or has its function
-        // and arguments there.
+        // and arguments there; or the innermost frame is Rust's and suspended, or new.
         unsafe {
+            if thread.is_null() {
+                tasklet.slot = Slot::Value;
+                if !(fresh && slot == Slot::Error) {
+                    return self.native_slice(scheduler.link(id));
+                }
+                // It never begins, as an error was thrown at it before.
+                let native = tasklet.native;
+                let error = (*native).thrown.take().map_or_else(Error::exit, |error| *error);
+                (*native).outcome = Err(error);
+                return self.settle(id, Stop::Native(Step::Done));
+            }
             let status = match slot {
                 Slot::Value => self.resume(thread, arguments),
                 Slot::Nothing => lua_resume_(thread, none, 0),
@@ -163,23 +194,14 @@ impl Machine {
         }
     }
 
-    /// Runs a tasklet whose innermost frame is Rust's until it switches or ends; with `ends` it never
-    /// begins, as an error was thrown at it before.
+    /// Runs a tasklet whose innermost frame is Rust's until it switches or ends.
     #[inline]
-    unsafe fn native_slice(&self, id: TaskletId, ends: bool) -> bool {
-        let tasklet = self.scheduler().member(id);
-        let native = tasklet.native;
-        tasklet.slot = Slot::Value;
+    unsafe fn native_slice(&self, link: Link<Tasklet>) -> bool {
+        let native = self.scheduler().member(link).native;
         // SAFETY: the frame is suspended, or new.
         unsafe {
-            let step = if ends {
-                let error = (*native).thrown.take().map_or_else(Error::exit, |error| *error);
-                (*native).outcome = Err(error);
-                Step::Done
-            } else {
-                self.enter(native)
-            };
-            step != Step::Blocked && self.settle(id, Stop::Native(step))
+            let step = self.enter(native);
+            step != Step::Blocked && self.settle(self.scheduler().id(link), Stop::Native(step))
         }
     }
 
@@ -366,7 +388,7 @@ impl Machine {
             let next = self.scheduler().end_current(failed);
             let runner = self.scheduler().innermost_runner();
             if failed {
-                self.deliver(runner, body, -1, Slot::Error);
+                self.deliver(self.scheduler().id(runner), body, -1, Slot::Error);
             } else if next.is_none() {
                 self.wake_hopeless_main();
             }
@@ -754,7 +776,7 @@ impl Machine {
         {
             return Ok(false);
         }
-        if self.is_looping() && id == self.running.get() && id == self.scheduler().current {
+        if self.is_looping() && id == self.running.get() && id == self.scheduler().current() {
             let name = self.scheduler().name_of(id);
             return Err(Error::new(ErrorKind::Current, format!("kill: {name} is running")));
         }
@@ -823,7 +845,7 @@ impl Machine {
         scheduler.tasklets[main].life = Life::Started;
         scheduler.tasklets[main].slot = Slot::Nothing;
         let _ = scheduler.insert(main);
-        scheduler.current = main;
+        scheduler.head = scheduler.link(main);
         self.running.set(main);
     }
 

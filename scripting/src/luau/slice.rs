@@ -318,7 +318,7 @@ impl Machine {
     /// Called last in the VM's interrupt at a safepoint of `L`, with nothing alive that owns something.
     pub(super) unsafe fn overrun(&self, L: *mut lua_State, verdict: Verdict) -> bool {
         let scheduler = self.scheduler();
-        let me = scheduler.current;
+        let me = scheduler.current();
         let interruptible = self.running.get() == me
             && !self.body.get().is_null()
             && scheduler.tasklets.get(me).is_some_and(|tasklet| !tasklet.flags.atomic)
@@ -346,7 +346,8 @@ impl Machine {
                 self.raise_budget(L, in_a_row, interruptible);
             }
             self.scheduler().put_off();
-            let _ = self.suspend(L, me);
+            let link = self.scheduler().link(me);
+            let _ = self.suspend(L, link);
             self.scheduler().tasklets[me].slot = Slot::Nothing;
         }
         true
@@ -366,8 +367,9 @@ impl Machine {
     pub(crate) fn native_overrun(&self) -> Result<bool, Error> {
         let scheduler = self.scheduler();
         let (me, trap) = (self.running.get(), scheduler.switch_trap);
+        let current = scheduler.current();
         let Some(tasklet) = scheduler.tasklets.get_mut(me) else { return Ok(false) };
-        if tasklet.flags.atomic || trap != 0 || scheduler.current != me {
+        if tasklet.flags.atomic || trap != 0 || current != me {
             return Ok(false);
         }
         let (in_a_row, owner) = (tasklet.count_overrun(), tasklet.owner);

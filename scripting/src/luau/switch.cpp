@@ -16,12 +16,10 @@
 
 namespace
 {
-// What the C function waits for, from `values` to the top of the stack, is what it returns.
-void go_on(lua_State* L, void* values)
+// Raises again what is being handled, for the VM to make a status of it.
+void raise_again(lua_State*, void*)
 {
-    L->status = LUA_OK;
-    luau_poscall(L, StkId(values));
-    luau_execute(L);
+    throw;
 }
 
 void rest(lua_State* L)
@@ -58,7 +56,18 @@ int bluetick_resume(lua_State* L, int nargs)
     L->nCcalls = L->baseCcalls = 1;
     L->isactive = true;
     luaC_threadbarrier(L);
-    int status = luaD_rawrunprotected(L, go_on, L->top - nargs);
+    int status = LUA_OK;
+    try
+    {
+        // What the C function waits for is what it returns.
+        L->status = LUA_OK;
+        luau_poscall(L, L->top - nargs);
+        luau_execute(L);
+    }
+    catch (...)
+    {
+        status = luaD_rawrunprotected(L, raise_again, nullptr);
+    }
     if (LUAU_LIKELY(status == LUA_OK))
     {
         if (LUAU_LIKELY(L->status == LUA_BREAK || L->status == LUA_YIELD))
@@ -83,24 +92,26 @@ int bluetick_resume(lua_State* L, int nargs)
     return BLUETICK_RAISED;
 }
 
-// Nil, the running coroutine's slot.
-void bluetick_push_slot(lua_State* L)
-{
-    setnilvalue(L->top);
-    L->top++;
-}
+// Where state.rs takes these to be, in its order.
+extern const size_t bluetick_fields[];
+const size_t bluetick_fields[] = {
+    offsetof(lua_State, marked),
+    offsetof(lua_State, status),
+    offsetof(lua_State, top),
+    offsetof(lua_State, base),
+    offsetof(lua_State, nCcalls),
+    offsetof(lua_State, baseCcalls),
+    offsetof(lua_State, userdata),
+    offsetof(TValue, tt),
+    sizeof(TValue),
+    bitmask(BLACKBIT),
+};
 
-void bluetick_move_slot(lua_State* from, lua_State* to)
-{
-    luaC_threadbarrier(to);
-    setobj2s(to, to->top - 1, from->top - 1);
-    setnilvalue(from->top - 1);
-}
+extern const size_t bluetick_data;
+const size_t bluetick_data = offsetof(Udata, data);
 
-void bluetick_push(lua_State* L, void* data)
+void bluetick_barrier(lua_State* L)
 {
-    luaC_threadbarrier(L);
-    setuvalue(L, L->top, reinterpret_cast<Udata*>(static_cast<char*>(data) - offsetof(Udata, data)));
-    L->top++;
+    luaC_barrierback(L, obj2gco(L), &L->gclist);
 }
 }

@@ -1,4 +1,4 @@
-//! The calls of the VM that every switch makes: resuming a coroutine, and what goes into slots.
+//! Resuming a coroutine, which every switch does.
 //!
 //! `lua_resume` does half of its work for cases that a switch is not: coroutines that begin, or that wait
 //! inside a `pcall`. With the feature `fast-switch`, `switch.cpp` does the other half alone, and hands
@@ -8,15 +8,11 @@ use super::ffi::*;
 use super::machine::Machine;
 #[cfg(feature = "fast-switch")]
 use crate::scheduler::ErrorKind;
-use crate::scheduler::Handle;
 use std::ffi::c_int;
 
 #[cfg(feature = "fast-switch")]
 unsafe extern "C-unwind" {
     fn bluetick_resume(L: *mut lua_State, nargs: c_int) -> c_int;
-    fn bluetick_push_slot(L: *mut lua_State);
-    fn bluetick_move_slot(from: *mut lua_State, to: *mut lua_State);
-    fn bluetick_push(L: *mut lua_State, data: *mut std::ffi::c_void);
 }
 
 /// An error has been raised that the coroutine has not handled yet; it is on top of the stack.
@@ -62,60 +58,5 @@ impl Machine {
             }
             lua_resumeerror(thread, std::ptr::null_mut())
         }
-    }
-
-    /// Pushes nil, for what is to be delivered. `[-0, +1]`
-    ///
-    /// # Safety
-    /// `L` is the state of the running C function, with room for a value.
-    #[inline]
-    pub(super) unsafe fn push_slot(&self, L: *mut lua_State) {
-        // SAFETY: the caller's.
-        unsafe {
-            #[cfg(feature = "fast-switch")]
-            bluetick_push_slot(L);
-            #[cfg(not(feature = "fast-switch"))]
-            lua_pushnil(L);
-        }
-    }
-
-    /// Moves the value on top of one stack in place of the one on top of another; where it was is nil then.
-    /// `[-0, +0]` in both.
-    ///
-    /// # Safety
-    /// Two states of the VM, each with a value on top and room for one more.
-    #[inline]
-    pub(super) unsafe fn move_slot(&self, from: *mut lua_State, to: *mut lua_State) {
-        // SAFETY: the caller's.
-        unsafe {
-            #[cfg(feature = "fast-switch")]
-            bluetick_move_slot(from, to);
-            #[cfg(not(feature = "fast-switch"))]
-            {
-                lua_settop(to, -2);
-                lua_xpush(from, to, -1);
-                lua_settop(from, -2);
-                lua_pushnil(from);
-            }
-        }
-    }
-
-    /// Pushes a handle of a tasklet whose data this is. `[-0, +1]`
-    ///
-    /// # Safety
-    /// `L` is a live state with room for a value; something keeps the handle alive.
-    #[cfg(feature = "fast-switch")]
-    #[inline]
-    pub(super) unsafe fn push_handle(&self, L: *mut lua_State, handle: Handle) {
-        // SAFETY: the caller's; the data is that of a userdata.
-        unsafe { bluetick_push(L, handle.data.cast()) };
-    }
-
-    /// As above.
-    #[cfg(not(feature = "fast-switch"))]
-    #[inline]
-    pub(super) unsafe fn push_handle(&self, L: *mut lua_State, handle: Handle) {
-        // SAFETY: the caller's.
-        unsafe { self.anchors().push(handle.anchor, L) };
     }
 }

@@ -234,7 +234,7 @@ impl Vm {
         self.machine.tidy();
         let scheduler = self.machine.scheduler();
         let main = scheduler.main;
-        if scheduler.current == main {
+        if scheduler.current() == main {
             // Main has no body: entering `run` can't be refused unless the trap is set.
             scheduler.switch_trap = 0;
             if scheduler.enter_run(None) != Ok(crate::scheduler::Turn::Switch) {
@@ -281,7 +281,8 @@ impl Vm {
             match self.kill(tasklet) {
                 Ok(false) => {}
                 Ok(true) => {
-                    self.machine.scheduler().hasten(tasklet);
+                    let scheduler = self.machine.scheduler();
+                    scheduler.hasten(scheduler.link(tasklet));
                     turns += 1;
                 }
                 Err(error) => result = Err(error),
@@ -369,7 +370,7 @@ impl Vm {
             tasklets: scheduler.tasklets.len() - 1,
             ..SchedulerStats::default()
         };
-        for (_, tasklet) in &scheduler.tasklets {
+        for (_, tasklet) in scheduler.tasklets.iter() {
             match tasklet.place {
                 Place::Channel(..) if tasklet.is_arm() => stats.tasklets -= 1,
                 Place::Channel(..) | Place::Select => stats.waiting += 1,

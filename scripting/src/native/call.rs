@@ -171,7 +171,7 @@ impl Machine {
         unsafe {
             (*native).bound = self.scheduler().in_callback
                 || self.body.get().is_null()
-                || me != self.scheduler().current
+                || me != self.scheduler().current()
                 || !self.can_block(L);
             let step = self.enter(native);
             if step == Step::Done {

@@ -5,7 +5,10 @@ use super::coroutine::{Native, Step};
 use super::tasklet::Tasklet;
 use crate::luau::ffi::*;
 use crate::luau::{Dropped, Machine};
-use crate::scheduler::{ChannelId, Direction, Error, ErrorKind, Meeting, Slot, TaskletId, Turn, number};
+use crate::scheduler::{
+    Channel as Queue, ChannelId, Direction, Error, ErrorKind, Link, Meeting, Slot, Tasklet as TaskletRecord,
+    TaskletId, Turn, number,
+};
 use mlua::{FromLua, IntoLua, Lua, Value};
 use std::fmt;
 use std::marker::PhantomData;
@@ -26,6 +29,7 @@ use std::rc::Rc;
 pub struct Channel<T> {
     machine: Rc<Machine>,
     id: ChannelId,
+    link: Link<Queue>,
     carrier: &'static Carrier,
     values: PhantomData<fn(T) -> T>,
 }
@@ -33,14 +37,15 @@ pub struct Channel<T> {
 impl<T: 'static> Channel<T> {
     /// A new channel of the machine.
     pub(super) fn new(machine: Rc<Machine>) -> Self {
-        let id = machine.scheduler().channels.insert(crate::scheduler::Channel::new());
+        let id = machine.scheduler().channels.insert(Queue::new());
         Self::of(machine, id, Of::<T>::RUST)
     }
 
     /// One more handle of a channel that is there.
     fn of(machine: Rc<Machine>, id: ChannelId, carrier: &'static Carrier) -> Self {
+        let link = machine.scheduler().channels.link(id);
         machine.scheduler().channels[id].holders += 1;
-        Self { machine, id, carrier, values: PhantomData }
+        Self { machine, id, link, carrier, values: PhantomData }
     }
 
     /// Names the channel, for logs.
@@ -76,7 +81,7 @@ impl<T: 'static> Channel<T> {
     /// # Errors
     /// As [`receive`](Self::receive).
     pub fn next(&self) -> Result<Option<T>, Error> {
-        let queue = &self.machine.scheduler().channels[self.id];
+        let queue = &self.machine.scheduler().open_channel(self.link);
         if queue.closing && queue.balance() <= 0.0 {
             return Ok(None);
         }
@@ -112,23 +117,23 @@ impl<T: 'static> Channel<T> {
     pub fn send_exception(&self, error: Error) -> Result<(), Error> {
         let machine = &*self.machine;
         let mut offer = Some(error);
-        let frame = machine.begin(self.id, Direction::Send, "send_exception")?;
-        if machine.is_queue(self.id) {
-            if machine.queue_error(self.id, &mut offer)? {
+        let frame = machine.begin(self.link, Direction::Send, "send_exception")?;
+        if machine.is_queue(self.link) {
+            if machine.queue_error(self.link, &mut offer)? {
                 return Ok(());
             }
-        } else if machine.scheduler().open_channel(self.id).buffer.is_some() {
+        } else if machine.scheduler().open_channel(self.link).buffer.is_some() {
             return Err(Error::wrong_type("send_exception: an inbox takes values, not errors"));
         }
-        match machine.partner(self.id, Direction::Send, frame, "send_exception")? {
+        match machine.partner(self.link, Direction::Send, frame, "send_exception")? {
             Some(meeting) => {
                 if let Some(error) = offer.take() {
-                    machine.deliver_error(meeting.partner(), error);
+                    machine.deliver_error(machine.scheduler().id(meeting.partner()), error);
                 }
-                machine.meet(self.id, Direction::Send, frame, meeting)
+                machine.meet(self.link, Direction::Send, frame, meeting)
             }
             None => machine.block_on(
-                self.id,
+                self.link,
                 Direction::Send,
                 frame,
                 Exchange::Error(&raw mut offer),
@@ -148,69 +153,70 @@ impl<T: 'static> Channel<T> {
 
     /// Forbids waiting on the channel; those that wait already can still be served (`semantics.md` 2.15).
     pub fn close(&self) {
-        self.machine.scheduler().channels[self.id].closing = true;
+        self.machine.scheduler().open_channel(self.link).closing = true;
     }
 
     /// Takes [`close`](Self::close) back.
     pub fn open(&self) {
-        self.machine.scheduler().channels[self.id].closing = false;
+        self.machine.scheduler().open_channel(self.link).closing = false;
     }
 
     /// It was closed.
     pub fn closing(&self) -> bool {
-        self.machine.scheduler().channels[self.id].closing
+        self.machine.scheduler().open_channel(self.link).closing
     }
 
     /// It was closed, and nobody waits any more.
     pub fn closed(&self) -> bool {
-        self.machine.scheduler().channels[self.id].closed()
+        self.machine.scheduler().open_channel(self.link).closed()
     }
 
     /// +n: n senders wait, or values in an inbox; −n: n receivers wait.
     pub fn balance(&self) -> i64 {
-        self.machine.scheduler().channels[self.id].balance() as i64
+        self.machine.scheduler().open_channel(self.link).balance() as i64
     }
 
     /// The first of those that wait.
     pub fn queue(&self) -> Option<Tasklet> {
         let scheduler = self.machine.scheduler();
-        Tasklet::find(&self.machine, scheduler.waiter(scheduler.channels[self.id].first))
+        let first = scheduler.open_channel(self.link).first;
+        Tasklet::find(&self.machine, scheduler.waiter_id(first))
     }
 
     /// Who goes on at once after a hand-over: −1 the receiver (at first), 1 the sender, 0 whoever came last.
     pub fn preference(&self) -> i8 {
-        self.machine.scheduler().channels[self.id].preference
+        self.machine.scheduler().open_channel(self.link).preference
     }
 
     /// Sets the [preference](Self::preference); what is beyond −1 or 1 counts as these.
     pub fn set_preference(&self, preference: i8) {
-        self.machine.scheduler().channels[self.id].preference = preference.clamp(-1, 1);
+        self.machine.scheduler().open_channel(self.link).preference = preference.clamp(-1, 1);
     }
 
     /// After each hand-over the next in the run queue runs, whoever it is.
     pub fn schedule_all(&self) -> bool {
-        self.machine.scheduler().channels[self.id].schedule_all
+        self.machine.scheduler().open_channel(self.link).schedule_all
     }
 
     /// Sets [`schedule_all`](Self::schedule_all).
     pub fn set_schedule_all(&self, all: bool) {
-        self.machine.scheduler().channels[self.id].schedule_all = all;
+        self.machine.scheduler().open_channel(self.link).schedule_all = all;
     }
 
     /// Sends what is in `mine`, or receives into it.
     #[inline]
     fn transfer(&self, mine: &mut Option<T>, direction: Direction, verb: &str) -> Result<(), Error> {
         let machine = &*self.machine;
-        let frame = machine.begin(self.id, direction, verb)?;
-        if machine.scheduler().open_channel(self.id).buffer.is_some()
-            && machine.use_buffer(self.id, direction, self.exchange(mine), verb)?
+        let frame = machine.begin(self.link, direction, verb)?;
+        if machine.scheduler().open_channel(self.link).buffer.is_some()
+            && machine.use_buffer(self.link, direction, self.exchange(mine), verb)?
         {
             return Ok(());
         }
         loop {
-            let Some(meeting) = machine.partner(self.id, direction, frame, verb)? else {
+            let Some(meeting) = machine.partner(self.link, direction, frame, verb)? else {
                 let exchange = self.exchange(mine);
-                return machine.block_on(self.id, direction, frame, exchange, verb);
+                return machine.block_on(self.link, direction, frame, exchange, verb);
             };
             let partner = machine.scheduler().member(meeting.partner());
             // SAFETY: a waiting Rust tasklet's exchange points to an `Option` of its carrier's type in a
@@ -232,14 +238,20 @@ impl<T: 'static> Channel<T> {
                     None
                 }
                 None => {
-                    match machine.trade(self.id, direction, meeting.partner(), self.exchange(mine), verb)? {
+                    match machine.trade(
+                        self.link,
+                        direction,
+                        machine.scheduler().id(meeting.partner()),
+                        self.exchange(mine),
+                        verb,
+                    )? {
                         Trade::Done => None,
                         Trade::Raised(error) => Some(error),
                         Trade::Refused => continue,
                     }
                 }
             };
-            machine.meet(self.id, direction, frame, meeting)?;
+            machine.meet(self.link, direction, frame, meeting)?;
             return raised.map_or(Ok(()), Err);
         }
     }
@@ -254,7 +266,13 @@ impl<T> Clone for Channel<T> {
         if let Some(channel) = self.machine.scheduler().channels.get_mut(self.id) {
             channel.holders += 1;
         }
-        Self { machine: self.machine.clone(), id: self.id, carrier: self.carrier, values: PhantomData }
+        Self {
+            machine: self.machine.clone(),
+            id: self.id,
+            link: self.link,
+            carrier: self.carrier,
+            values: PhantomData,
+        }
     }
 }
 
@@ -296,7 +314,7 @@ impl<T: IntoLua + FromLua + 'static> Channel<T> {
     fn to_value(&self) -> mlua::Result<Value> {
         let machine = &*self.machine;
         let vm = machine.vm().ok_or_else(|| mlua::Error::external(Machine::gone()))?;
-        machine.scheduler().channels[self.id].learn(Of::<T>::LUAU);
+        machine.scheduler().open_channel(self.link).learn(Of::<T>::LUAU);
         // SAFETY: protected by mlua.
         unsafe { vm.lua().exec_raw((), |L| machine.push_channel(L, self.id)) }
     }
@@ -363,11 +381,11 @@ enum Encounter {
     /// As the preference has it.
     Switching(Meeting),
     /// The caller can't switch, so it goes on.
-    Quiet(TaskletId),
+    Quiet(Link<TaskletRecord>),
 }
 
 impl Encounter {
-    fn partner(&self) -> TaskletId {
+    fn partner(&self) -> Link<TaskletRecord> {
         match self {
             Self::Switching(meeting) => meeting.partner,
             Self::Quiet(partner) => *partner,
@@ -380,13 +398,13 @@ impl Machine {
     #[inline]
     pub(super) fn begin(
         &self,
-        channel: ChannelId,
+        channel: Link<Queue>,
         direction: Direction,
         verb: &str,
     ) -> Result<Option<*mut Native>, Error> {
         let frame = self.frame(verb)?;
         if self.channel_callback.get().is_some() {
-            self.announce_transfer(channel, direction);
+            self.announce_transfer(self.scheduler().channel_id(channel), direction);
         }
         Ok(frame)
     }
@@ -395,16 +413,17 @@ impl Machine {
     #[inline]
     fn partner(
         &self,
-        channel: ChannelId,
+        channel: Link<Queue>,
         direction: Direction,
         frame: Option<*mut Native>,
         verb: &str,
     ) -> Result<Option<Encounter>, Error> {
         let scheduler = self.scheduler();
         if frame.is_none() {
-            let queue = &scheduler.channels[channel];
+            let queue = scheduler.open_channel(channel);
+            let first = queue.first;
             return match queue.has_partner(direction) {
-                true => Ok(Some(Encounter::Quiet(scheduler.waiter(queue.first)))),
+                true => Ok(Some(Encounter::Quiet(scheduler.waiter(first)))),
                 false => Err(self.cannot_wait(verb)),
             };
         }
@@ -415,20 +434,22 @@ impl Machine {
     }
 
     #[cold]
-    fn refused_transfer(&self, kind: ErrorKind, channel: ChannelId, verb: &str) -> Error {
+    fn refused_transfer(&self, kind: ErrorKind, channel: Link<Queue>, verb: &str) -> Error {
         if kind == ErrorKind::Closed {
-            let text =
-                format!("{verb}: channel {} is closed, and nobody waits at its other end", number(channel));
+            let text = format!(
+                "{verb}: channel {} is closed, and nobody waits at its other end",
+                self.scheduler().channel_number(channel)
+            );
             return Error::new(kind, text);
         }
-        self.scheduler().refusal(kind, verb, self.scheduler().current)
+        self.scheduler().refusal(kind, verb, self.scheduler().current())
     }
 
     /// The hand-over has taken place: the partner is runnable, and whoever is preferred goes on.
     #[inline]
     fn meet(
         &self,
-        channel: ChannelId,
+        channel: Link<Queue>,
         direction: Direction,
         frame: Option<*mut Native>,
         encounter: Encounter,
@@ -453,7 +474,7 @@ impl Machine {
     #[inline]
     fn block_on(
         &self,
-        channel: ChannelId,
+        channel: Link<Queue>,
         direction: Direction,
         frame: Option<*mut Native>,
         exchange: Exchange,
@@ -478,7 +499,7 @@ impl Machine {
     #[cold]
     fn trade(
         &self,
-        channel: ChannelId,
+        channel: Link<Queue>,
         direction: Direction,
         partner: TaskletId,
         mine: Exchange,
@@ -548,7 +569,7 @@ impl Machine {
     pub(crate) unsafe fn trade_with_rust(
         &self,
         L: *mut lua_State,
-        channel: ChannelId,
+        channel: Link<Queue>,
         direction: Direction,
         slot: Slot,
         partner: TaskletId,
@@ -607,13 +628,13 @@ impl Machine {
         &self,
         direction: Direction,
         partner: TaskletId,
-        channel: ChannelId,
+        channel: Link<Queue>,
         target: &Carrier,
         error: Error,
         verb: &str,
     ) -> Result<Trade, Error> {
         let text = |verb: &str| {
-            let (channel, wanted) = (number(channel), target.type_name());
+            let (channel, wanted) = (self.scheduler().channel_number(channel), target.type_name());
             Error::new(
                 error.kind,
                 format!("{verb}: channel {channel} is received from as {wanted}: {}", error.message),
@@ -646,11 +667,11 @@ impl Machine {
     }
 
     /// What is known of the type beyond what the handle knew when it was made.
-    pub(crate) fn luau_carrier(&self, channel: ChannelId, carrier: &'static Carrier) -> &'static Carrier {
+    pub(crate) fn luau_carrier(&self, channel: Link<Queue>, carrier: &'static Carrier) -> &'static Carrier {
         if carrier.reaches_luau() {
             return carrier;
         }
-        let known = self.scheduler().channels.get(channel).map_or(&[][..], |channel| &channel.carriers);
+        let known = &self.scheduler().open_channel(channel).carriers;
         known.iter().find(|known| known.same_type(carrier)).copied().unwrap_or(carrier)
     }
 
@@ -658,7 +679,7 @@ impl Machine {
     #[cold]
     fn use_buffer(
         &self,
-        channel: ChannelId,
+        channel: Link<Queue>,
         direction: Direction,
         mine: Exchange,
         verb: &str,
@@ -668,7 +689,7 @@ impl Machine {
         if self.is_queue(channel) {
             return self.use_queue(channel, direction, place, carrier, verb);
         }
-        if direction == Direction::Send && self.scheduler().channels[channel].closing {
+        if direction == Direction::Send && self.scheduler().open_channel(channel).closing {
             return Err(Error::new(ErrorKind::Closed, format!("{verb}: the inbox is closed")));
         }
         let L = self.scratch;

@@ -22,7 +22,7 @@ impl Scheduler {
                 format!("{verb}: the host itself can't wait, as it is the one who wakes"),
             ));
         }
-        let me = machine.scheduler().current;
+        let me = machine.scheduler().current();
         match machine.scheduler().park() {
             Ok(Turn::Switch) => {
                 begin(Wait { tasklet: me, parking: machine.scheduler().tasklets[me].parkings });

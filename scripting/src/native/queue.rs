@@ -3,19 +3,19 @@
 use super::carrier::Carrier;
 use crate::luau::Machine;
 use crate::luau::ffi::*;
-use crate::scheduler::{ChannelId, Direction, Error, ErrorKind, Slot, number};
+use crate::scheduler::{Channel, Direction, Error, ErrorKind, Link, Slot};
 
 impl Machine {
     /// The channel keeps values, and makes who sends more than it has room for wait.
-    pub(super) fn is_queue(&self, channel: ChannelId) -> bool {
-        self.scheduler().channels[channel].buffer.as_ref().is_some_and(|buffer| buffer.waits)
+    pub(super) fn is_queue(&self, channel: Link<Channel>) -> bool {
+        self.scheduler().open_channel(channel).buffer.as_ref().is_some_and(|buffer| buffer.waits)
     }
 
     /// Puts a value into a queue, or takes the oldest one out; false to wait like in any channel, or to meet
     /// somebody who does.
     pub(super) fn use_queue(
         &self,
-        channel: ChannelId,
+        channel: Link<Channel>,
         direction: Direction,
         place: *mut (),
         carrier: &'static Carrier,
@@ -54,7 +54,11 @@ impl Machine {
 
     /// Puts an error into a queue, whose receiver's call will raise it; false as in
     /// [`use_queue`](Self::use_queue).
-    pub(super) fn queue_error(&self, channel: ChannelId, offer: &mut Option<Error>) -> Result<bool, Error> {
+    pub(super) fn queue_error(
+        &self,
+        channel: Link<Channel>,
+        offer: &mut Option<Error>,
+    ) -> Result<bool, Error> {
         if !self.has_room(channel, "send_exception")? {
             return Ok(false);
         }
@@ -73,20 +77,20 @@ impl Machine {
     }
 
     /// What is sent can be kept at once: nobody waits for it, and there is room.
-    fn has_room(&self, channel: ChannelId, verb: &str) -> Result<bool, Error> {
-        let queue = &self.scheduler().channels[channel];
+    fn has_room(&self, channel: Link<Channel>, verb: &str) -> Result<bool, Error> {
+        let queue = &self.scheduler().open_channel(channel);
         if queue.has_partner(Direction::Send) {
             return Ok(false);
         }
         if queue.closing {
-            let text = format!("{verb}: queue {} is closed", number(channel));
+            let text = format!("{verb}: queue {} is closed", self.scheduler().channel_number(channel));
             return Err(Error::new(ErrorKind::Closed, text));
         }
         Ok(queue.buffer.as_ref().is_some_and(|buffer| buffer.len() < buffer.capacity))
     }
 
     /// Keeps the value on top of the scratch coroutine. `[-0, +0]`
-    unsafe fn put_from_scratch(&self, channel: ChannelId, slot: Slot) -> Result<(), Error> {
+    unsafe fn put_from_scratch(&self, channel: Link<Channel>, slot: Slot) -> Result<(), Error> {
         // SAFETY: `use_queue`.
         unsafe {
             crate::luau::protect(self.helper, |helper| {

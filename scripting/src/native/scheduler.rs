@@ -157,7 +157,7 @@ impl Scheduler {
                     (*frame).exchange = exchange;
                     machine.wait(frame, Step::Blocked)
                 }
-                Err(kind) => Err(machine.scheduler().refusal(kind, verb, machine.scheduler().current)),
+                Err(kind) => Err(machine.scheduler().refusal(kind, verb, machine.scheduler().current())),
             }
         }
     }
@@ -197,7 +197,7 @@ impl Scheduler {
                     (*frame).exchange = Exchange::Value((&raw mut stopped).cast(), Of::<Tasklet>::LUAU);
                     machine.wait(frame, Step::Blocked)
                 }
-                Err(kind) => Err(machine.scheduler().refusal(kind, "run", machine.scheduler().current)),
+                Err(kind) => Err(machine.scheduler().refusal(kind, "run", machine.scheduler().current())),
             };
             machine.host_takes_errors.set(host_takes_errors);
             result.map(|()| stopped)
@@ -297,7 +297,7 @@ impl Scheduler {
                 }
             }
         }
-        let id = self.machine.scheduler().current;
+        let id = self.machine.scheduler().current();
         let flags = &mut self.machine.scheduler().tasklets[id].flags;
         let _restore = Restore(&self.machine, id, std::mem::replace(&mut flags.atomic, true));
         f()
@@ -442,7 +442,7 @@ impl Vm {
 impl Drop for Machine {
     fn drop(&mut self) {
         let main = self.scheduler().main;
-        for (id, tasklet) in &self.scheduler().tasklets {
+        for (id, tasklet) in self.scheduler().tasklets.iter() {
             if id == main {
                 continue;
             }
@@ -483,10 +483,10 @@ impl Machine {
         }
         let scheduler = self.scheduler();
         if scheduler.in_callback {
-            return Err(scheduler.refusal(ErrorKind::Callback, verb, scheduler.current));
+            return Err(scheduler.refusal(ErrorKind::Callback, verb, scheduler.current()));
         }
         let host = !self.is_looping()
-            && scheduler.current == scheduler.main
+            && scheduler.current() == scheduler.main
             && self.main_is_host()
             && !self.host_takes_errors.get();
         Ok(host.then_some(self.host))
@@ -500,7 +500,7 @@ impl Machine {
             None => {
                 let scheduler = self.scheduler();
                 // The thread itself may run the others, even if a host has done so before.
-                let host = !self.is_looping() && scheduler.current == scheduler.main && self.main_is_host();
+                let host = !self.is_looping() && scheduler.current() == scheduler.main && self.main_is_host();
                 if host { Ok(self.host) } else { Err(self.cannot_wait(verb)) }
             }
         }
@@ -532,7 +532,7 @@ impl Machine {
                 crate::luau::protect(self.helper, |L| {
                     self.anchors().push(callback, L);
                     self.push_channel(L, channel);
-                    self.push_tasklet(L, self.scheduler().current);
+                    self.push_tasklet(L, self.scheduler().current());
                     lua_pushboolean(L, i32::from(direction == Direction::Send));
                     lua_pushboolean(L, i32::from(blocks));
                     lua_call(L, 4, 0);

@@ -234,9 +234,11 @@ impl Tasklet {
             // SAFETY: the frame is the running one, and none but its own code asks.
             return unsafe { machine.raise_here(frame, error) };
         }
-        machine.scheduler().may_switch(me, self.id).map_err(|kind| self.refusal(kind, verb))?;
+        let scheduler = machine.scheduler();
+        let (from, to) = (scheduler.link(me), scheduler.link(self.id));
+        scheduler.may_switch(from, to).map_err(|kind| self.refusal(kind, verb))?;
         machine.deliver_error(self.id, error);
-        match machine.scheduler().switch(me, self.id) {
+        match machine.scheduler().switch(from, to) {
             Ok(Turn::Keep) => Ok(()),
             // SAFETY: as above.
             Ok(Turn::Switch) => unsafe { machine.wait(frame, Step::Blocked) },
@@ -309,12 +311,12 @@ impl Tasklet {
 
     /// The one behind it in its queue.
     pub fn next(&self) -> Option<Self> {
-        Self::find(&self.machine, self.machine.scheduler().waiter(self.get().next))
+        Self::find(&self.machine, self.machine.scheduler().waiter_id(self.get().next))
     }
 
     /// The one before it in its queue.
     pub fn prev(&self) -> Option<Self> {
-        Self::find(&self.machine, self.machine.scheduler().waiter(self.get().prev))
+        Self::find(&self.machine, self.machine.scheduler().waiter_id(self.get().prev))
     }
 
     /// How often it was switched to since it was set up.

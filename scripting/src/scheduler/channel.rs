@@ -1,7 +1,8 @@
 //! Channels: a rendezvous, no buffer; and inboxes, which have one.
 
 use super::Scheduler;
-use super::tasklet::{Place, TaskletId};
+use super::records::Link;
+use super::tasklet::{Place, Tasklet, TaskletId};
 use crate::luau::Anchor;
 use crate::native::Carrier;
 
@@ -39,8 +40,8 @@ impl Direction {
 /// One channel and its queue of waiters, which are all on the same side.
 #[derive(Default)]
 pub(crate) struct Channel {
-    pub first: TaskletId,
-    pub last: TaskletId,
+    pub first: Link<Tasklet>,
+    pub last: Link<Tasklet>,
     /// +n: n senders wait; −n: n receivers wait.
     pub balance: i32,
     /// Who goes on at once after a hand-over: −1 the receiver, 1 the sender, 0 whoever came last.
@@ -144,50 +145,70 @@ impl Channel {
 impl Scheduler {
     /// A hand-over for a caller that can't switch: takes the first partner off the channel and makes it
     /// runnable, last; whatever the preference, the caller goes on. `None` if nobody waits there.
-    pub(crate) fn meet_quietly(&mut self, channel: ChannelId, direction: Direction) -> Option<TaskletId> {
-        let queue = &self.channels[channel];
+    pub(crate) fn meet_quietly(&mut self, channel: Link<Channel>, direction: Direction) -> Option<TaskletId> {
+        let queue = self.open_channel(channel);
         let place = queue.has_partner(direction).then_some(queue.first)?;
         let partner = self.waiter(place);
         self.note_served(place);
         self.unlink(partner);
         self.append(partner);
-        Some(partner)
+        Some(self.id(partner))
     }
 
     /// Puts a floating tasklet at the end of the channel's queue.
     #[inline]
-    pub(super) fn enqueue(&mut self, channel: ChannelId, direction: Direction, id: TaskletId) {
+    pub(super) fn enqueue(&mut self, channel: Link<Channel>, direction: Direction, link: Link<Tasklet>) {
         let queue = self.open_channel(channel);
-        let last = std::mem::replace(&mut queue.last, id);
-        if queue.first == TaskletId::default() {
-            queue.first = id;
+        let last = std::mem::replace(&mut queue.last, link);
+        if queue.first.is_none() {
+            queue.first = link;
         }
         queue.balance += direction.sign();
-        if last != TaskletId::default() {
-            self.member(last).next = id;
+        if !last.is_none() {
+            self.member(last).next = link;
         }
-        let tasklet = self.member(id);
+        let tasklet = self.member(link);
         debug_assert_eq!(tasklet.place, Place::Floating);
         tasklet.prev = last;
-        tasklet.next = TaskletId::default();
+        tasklet.next = Link::NONE;
         tasklet.place = Place::Channel(channel, direction);
+    }
+
+    /// As [`dequeue`](Self::dequeue), for the first one.
+    #[inline(always)]
+    pub(super) fn dequeue_first(
+        &mut self,
+        channel: Link<Channel>,
+        direction: Direction,
+        link: Link<Tasklet>,
+    ) {
+        let tasklet = self.member(link);
+        let next = tasklet.next;
+        tasklet.place = Place::Floating;
+        let queue = self.open_channel(channel);
+        debug_assert_eq!(queue.first, link);
+        queue.balance -= direction.sign();
+        queue.first = next;
+        match next.is_none() {
+            true => queue.last = Link::NONE,
+            false => self.member(next).prev = Link::NONE,
+        }
     }
 
     /// Takes a waiter out of the channel's queue, wherever it stands; the others keep their order.
     #[inline]
-    pub(super) fn dequeue(&mut self, channel: ChannelId, direction: Direction, id: TaskletId) {
-        let tasklet = self.member(id);
+    pub(super) fn dequeue(&mut self, channel: Link<Channel>, direction: Direction, link: Link<Tasklet>) {
+        let tasklet = self.member(link);
         let (prev, next) = (tasklet.prev, tasklet.next);
-        tasklet.prev = TaskletId::default();
-        tasklet.next = TaskletId::default();
+        tasklet.prev = Link::NONE;
+        tasklet.next = Link::NONE;
         tasklet.place = Place::Floating;
-        let queue = self.open_channel(channel);
-        queue.balance -= direction.sign();
-        match prev == TaskletId::default() {
+        self.open_channel(channel).balance -= direction.sign();
+        match prev.is_none() {
             false => self.member(prev).next = next,
             true => self.open_channel(channel).first = next,
         }
-        match next == TaskletId::default() {
+        match next.is_none() {
             false => self.member(next).prev = prev,
             true => self.open_channel(channel).last = prev,
         }

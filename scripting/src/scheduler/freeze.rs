@@ -5,7 +5,8 @@
 //! tasklets came to life.
 
 use super::Scheduler;
-use super::tasklet::{OwnerId, Place, TaskletId};
+use super::records::Link;
+use super::tasklet::{OwnerId, Place, Tasklet, TaskletId};
 
 impl Scheduler {
     /// Keeps the tasklets of an owner from running, those included that it will get.
@@ -29,24 +30,25 @@ impl Scheduler {
 
     /// Lets one tasklet run again: it is to end.
     pub(crate) fn thaw_tasklet(&mut self, id: TaskletId) {
-        let tasklet = &mut self.tasklets[id];
+        let link = self.link(id);
+        let tasklet = self.member(link);
         tasklet.flags.frozen = false;
         let was_held = std::mem::take(&mut tasklet.flags.held);
         if was_held && tasklet.paused() {
-            self.append(id);
+            self.append(link);
         }
     }
 
     /// The turn of a frozen tasklet has come: the next one becomes the head of the queue; false if
     /// there is nobody who could.
-    pub(crate) fn hold(&mut self, id: TaskletId) -> bool {
+    pub(crate) fn hold(&mut self, link: Link<Tasklet>) -> bool {
         let runner = self.innermost_runner();
-        if self.queued == 1 && self.tasklets[runner].place != Place::Floating {
+        if self.queued == 1 && self.member(runner).place != Place::Floating {
             return false;
         }
-        self.unqueue(id);
-        self.tasklets[id].flags.held = true;
-        if self.current == TaskletId::default() {
+        self.unqueue(link);
+        self.member(link).flags.held = true;
+        if self.head.is_none() {
             self.append(runner);
         }
         true

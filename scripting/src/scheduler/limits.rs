@@ -2,7 +2,8 @@
 //! that have used up their slice.
 
 use super::Scheduler;
-use super::tasklet::{Place, Slot, TaskletId};
+use super::records::Link;
+use super::tasklet::{Place, Slot, Tasklet, TaskletId};
 
 /// How long `run` may go on (`semantics.md` 3B).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +48,9 @@ impl Scheduler {
             if tasklet == runner {
                 break;
             }
-            if self.tasklets[tasklet].place == Place::Floating {
-                self.append(tasklet);
+            let link = self.link(tasklet);
+            if self.member(link).place == Place::Floating {
+                self.append(link);
             }
         }
         self.limited = self.limit().is_some();
@@ -67,23 +69,18 @@ impl Scheduler {
 
     /// At a yield after a soft limit has passed, the runner goes on, and the one that would have run
     /// stays first in the queue.
-    pub(super) fn soft_stop(&mut self, prev: TaskletId, next: TaskletId) -> TaskletId {
+    pub(super) fn soft_stop(&mut self, prev: Link<Tasklet>, next: Link<Tasklet>) -> Link<Tasklet> {
         if !self.limited {
             return next;
         }
-        match self.limit() {
-            Some((runner, limit))
-                if limit.soft
-                    && self.ticks_left <= 0
-                    && prev != runner
-                    && next != runner
-                    && self.tasklets[runner].place == Place::Floating =>
-            {
-                self.insert_before(next, runner);
-                runner
-            }
-            _ => next,
+        let Some((runner, limit)) = self.limit() else { return next };
+        let runner = self.link(runner);
+        let due = limit.soft && self.ticks_left <= 0 && prev != runner && next != runner;
+        if !due || self.member(runner).place != Place::Floating {
+            return next;
         }
+        self.insert_before(next, runner);
+        runner
     }
 
     /// A tick has passed in the running tasklet; true if it has to stop now.
@@ -93,44 +90,44 @@ impl Scheduler {
             return false;
         }
         let Some((runner, limit)) = self.limit() else { return false };
-        let tasklet = &self.tasklets[self.current];
-        !limit.soft && !tasklet.flags.atomic && self.switch_trap == 0 && self.current != runner
+        let current = self.current();
+        !limit.soft && !self.tasklets[current].flags.atomic && self.switch_trap == 0 && current != runner
     }
 
     /// Stops the running tasklet: it is paused, and the `run` with the limit returns it.
     pub(crate) fn stop_current(&mut self) {
         let Some((runner, _)) = self.limit() else { return };
-        let me = self.current;
+        let (me, runner) = (self.head, self.link(runner));
         self.unqueue(me);
-        self.interrupted = Some(me);
-        if self.tasklets[runner].place != Place::Queue {
+        self.interrupted = Some(self.id(me));
+        if self.member(runner).place != Place::Queue {
             self.unlink(runner);
             self.append(runner);
         }
-        self.current = runner;
+        self.head = runner;
     }
 
     /// The running tasklet has used up its slice: its turn comes again in the next round.
     pub(crate) fn put_off(&mut self) {
-        let tasklet = &mut self.tasklets[self.current];
+        let tasklet = self.member(self.head);
         tasklet.flags.put_off = true;
         let next = tasklet.next;
-        self.put_off.push(self.current);
-        self.current = next;
+        self.put_off.push(self.current());
+        self.head = next;
     }
 
     /// Makes the next one whose turn may come in this round the head of the queue; false if there is
     /// none. Nobody changes places. An error that was thrown at a tasklet reaches it all the same.
     #[cold]
     pub(crate) fn skip_put_off(&mut self) -> bool {
-        let first = self.current;
+        let first = self.head;
         loop {
-            let tasklet = &self.tasklets[self.current];
+            let tasklet = self.member(self.head);
             if !tasklet.flags.put_off || tasklet.slot == Slot::Error {
                 return true;
             }
-            self.current = tasklet.next;
-            if self.current == first {
+            self.head = tasklet.next;
+            if self.head == first {
                 return false;
             }
         }

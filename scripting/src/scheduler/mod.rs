@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `tasklet.rs` | what is known of a tasklet: how far it has come and where it is |
+//! | `records.rs` | where tasklets and channels lie |
 //! | `ring.rs` | the run queue |
 //! | `channel.rs` | channels and their queues |
 //! | `switch.rs` | every operation that may switch, as decisions about the queues |
@@ -19,6 +20,7 @@ mod error;
 mod freeze;
 mod limits;
 mod owners;
+mod records;
 mod refusal;
 mod ring;
 mod select;
@@ -34,24 +36,27 @@ pub(crate) use error::Thrown;
 pub use error::{Error, ErrorKind};
 pub(crate) use limits::{Limit, Runner};
 pub(crate) use owners::Members;
+pub(crate) use records::{Link, Records};
 pub(crate) use switch::{Meeting, Turn};
 pub(crate) use tasklet::{Deferred, Flags, Frame, Handle, Life, Origin, Place, Slot, Tasklet};
 pub use tasklet::{OwnerId, TaskletId};
 
 /// The whole state of the machine.
 ///
-/// `current` is the head of the run queue and runs. The others follow it in order; `main` and other
+/// The head of the run queue runs. The others follow it in order; `main` and other
 /// tasklets inside `run` float beside the ring, and come back when it is empty.
 pub(crate) struct Scheduler {
-    pub tasklets: SlotMap<TaskletId, Tasklet>,
-    pub channels: SlotMap<ChannelId, Channel>,
-    /// The head of the run queue; null for a moment when it is empty.
-    pub current: TaskletId,
+    pub tasklets: Records<TaskletId, Tasklet>,
+    pub channels: Records<ChannelId, Channel>,
+    /// The head of the run queue; none for a moment when it is empty.
+    pub head: Link<Tasklet>,
     /// How many are in the run queue, the running one included.
     pub queued: usize,
     /// How many wait for something outside the scheduler.
     pub parked: usize,
     pub main: TaskletId,
+    /// Its record, which is never removed.
+    pub main_link: Link<Tasklet>,
     /// The tasklets inside `run`, the innermost last.
     pub runners: Vec<Runner>,
     /// While it isn't 0 nobody may switch.
@@ -82,12 +87,13 @@ impl Scheduler {
     /// A scheduler whose main tasklet has no body yet and is the only member of the run queue.
     pub fn new() -> Self {
         let mut scheduler = Self {
-            tasklets: SlotMap::with_key(),
-            channels: SlotMap::with_key(),
-            current: TaskletId::default(),
+            tasklets: Records::new(),
+            channels: Records::new(),
+            head: Link::NONE,
             queued: 0,
             parked: 0,
             main: TaskletId::default(),
+            main_link: Link::NONE,
             runners: Vec::new(),
             switch_trap: 0,
             limited: false,
@@ -103,34 +109,66 @@ impl Scheduler {
         };
         scheduler.main = scheduler.create(OwnerId::default());
         scheduler.tasklets[scheduler.main].life = Life::Started;
-        scheduler.append(scheduler.main);
+        scheduler.main_link = scheduler.link(scheduler.main);
+        scheduler.append(scheduler.main_link);
         scheduler
     }
 
     /// A tasklet that is in a queue, or runs: such a one exists.
     #[inline(always)]
-    pub fn member(&mut self, id: TaskletId) -> &mut Tasklet {
-        debug_assert!(self.tasklets.contains_key(id));
+    pub fn member(&mut self, link: Link<Tasklet>) -> &mut Tasklet {
         // SAFETY: a record is only removed when its tasklet is dead, and the dead are in no queue: `unqueue`,
         // `dequeue` and `wake` have unlinked them from their neighbours before. Callers pass links of
-        // queues, the head, or a tasklet whose record they have just seen.
-        unsafe { self.tasklets.get_unchecked_mut(id) }
+        // queues, the head, or a tasklet whose record they have just seen. The scheduler is borrowed as long as
+        // the record.
+        unsafe { link.get() }
     }
 
     /// A channel whose handle somebody holds: such a one exists.
     #[inline(always)]
-    pub fn open_channel(&mut self, id: ChannelId) -> &mut Channel {
-        debug_assert!(self.channels.contains_key(id));
+    pub fn open_channel(&mut self, link: Link<Channel>) -> &mut Channel {
         // SAFETY: a record is only removed when its last handle is gone; callers have one, or come from a
-        // waiter, whose stack holds one.
-        unsafe { self.channels.get_unchecked_mut(id) }
+        // waiter, whose stack holds one. As above.
+        unsafe { link.get() }
+    }
+
+    /// The name of a member.
+    #[inline(always)]
+    pub fn id(&self, link: Link<Tasklet>) -> TaskletId {
+        // SAFETY: as `member`.
+        unsafe { link.key() }
+    }
+
+    /// The name of an open channel.
+    #[inline(always)]
+    pub fn channel_id(&self, link: Link<Channel>) -> ChannelId {
+        // SAFETY: as `open_channel`.
+        unsafe { link.key() }
+    }
+
+    /// The number by which people know the channel.
+    pub fn channel_number(&self, link: Link<Channel>) -> u64 {
+        number(self.channel_id(link))
+    }
+
+    /// The head of the run queue, which runs.
+    #[inline]
+    pub fn current(&self) -> TaskletId {
+        self.id(self.head)
+    }
+
+    /// The link to a tasklet that is there.
+    pub fn link(&self, id: TaskletId) -> Link<Tasklet> {
+        let link = self.tasklets.link(id);
+        assert!(!link.is_none(), "the record is there");
+        link
     }
 
     /// A new, unbound tasklet, which lives by the clock of the one that creates it, and whose memory counts
     /// among that one's.
     pub fn create(&mut self, owner: OwnerId) -> TaskletId {
         let (clock, category) =
-            self.tasklets.get(self.current).map_or((0, 0), |creator| (creator.clock, creator.category));
+            self.tasklets.get(self.current()).map_or((0, 0), |creator| (creator.clock, creator.category));
         self.tasklets.insert(Tasklet { clock, category, ..Tasklet::new(owner) })
     }
 

@@ -1,9 +1,9 @@
 //! Why the scheduler refused something, for people.
 
+use super::Scheduler;
 use super::channel::Direction;
 use super::error::{Error, ErrorKind};
 use super::tasklet::{Place, TaskletId};
-use super::{Scheduler, number};
 
 /// Waiting tasklets that a deadlock error names.
 const NAMED_WAITERS: usize = 10;
@@ -53,8 +53,8 @@ impl Scheduler {
                     let waits = if direction == Direction::Send { "send on" } else { "receive from" };
                     Some(format!(
                         "{} waits to {waits} channel {}",
-                        self.name_of(self.waiter(id)),
-                        number(channel)
+                        self.name_of(self.waiter_id(self.link(id))),
+                        self.channel_number(channel)
                     ))
                 }
                 _ => None,

@@ -5,9 +5,10 @@
 //! which resumes the head. An operation that is refused has changed nothing.
 
 use super::Scheduler;
-use super::channel::{ChannelId, Direction};
+use super::channel::{Channel, Direction};
 use super::error::ErrorKind;
-use super::tasklet::{Life, Place, Slot, TaskletId};
+use super::records::Link;
+use super::tasklet::{Life, Place, Slot, Tasklet, TaskletId};
 
 /// What an operation means for its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,25 +22,25 @@ pub(crate) enum Turn {
 /// A hand-over that can take place at once: who waits at the other end, and what becomes of the caller.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Meeting {
-    pub partner: TaskletId,
+    pub partner: Link<Tasklet>,
     /// Its place in the channel's queue: itself, or an arm of it.
-    place: TaskletId,
+    place: Link<Tasklet>,
     /// Who runs next.
-    target: TaskletId,
+    target: Link<Tasklet>,
 }
 
 impl Meeting {
     /// Somebody else than `me` runs next.
-    pub fn switches(&self, me: TaskletId) -> bool {
+    pub fn switches(&self, me: Link<Tasklet>) -> bool {
         self.target != me
     }
 }
 
 impl Scheduler {
-    /// Makes `next` the head of the run queue, wherever it was; null means that nobody is left.
+    /// Makes `next` the head of the run queue, wherever it was; none means that nobody is left.
     #[inline]
-    pub(crate) fn switch(&mut self, prev: TaskletId, next: TaskletId) -> Result<Turn, ErrorKind> {
-        if next == TaskletId::default() {
+    pub(crate) fn switch(&mut self, prev: Link<Tasklet>, next: Link<Tasklet>) -> Result<Turn, ErrorKind> {
+        if next.is_none() {
             return self.nobody_left(prev);
         }
         self.may_switch(prev, next)?;
@@ -48,7 +49,7 @@ impl Scheduler {
             self.append(next);
         }
         let next = if self.limited { self.soft_stop(prev, next) } else { next };
-        self.current = next;
+        self.head = next;
         Ok(if prev == next { Turn::Keep } else { Turn::Switch })
     }
 
@@ -61,7 +62,7 @@ impl Scheduler {
 
     /// The switch trap forbids every switch to somebody else.
     #[inline]
-    pub(crate) fn may_switch(&self, prev: TaskletId, next: TaskletId) -> Result<(), ErrorKind> {
+    pub(crate) fn may_switch(&self, prev: Link<Tasklet>, next: Link<Tasklet>) -> Result<(), ErrorKind> {
         if self.switch_trap != 0 && prev != next {
             return Err(ErrorKind::SwitchTrap);
         }
@@ -71,21 +72,21 @@ impl Scheduler {
     /// `prev` has left the run queue and it is empty: the innermost `run` returns, or main goes on;
     /// if main is blocked nothing can ever happen again (`semantics.md` 2.18, 10.3).
     #[cold]
-    fn nobody_left(&mut self, prev: TaskletId) -> Result<Turn, ErrorKind> {
+    fn nobody_left(&mut self, prev: Link<Tasklet>) -> Result<Turn, ErrorKind> {
         let waiter = self.innermost_runner();
-        if self.tasklets[waiter].place != Place::Floating {
+        if self.member(waiter).place != Place::Floating {
             return Err(ErrorKind::Deadlock);
         }
         self.switch(prev, waiter)
     }
 
     /// The tasklet that gets control when the run queue is empty, and the errors that nobody handles.
-    pub(crate) fn innermost_runner(&self) -> TaskletId {
-        self.runners.last().map_or(self.main, |runner| runner.tasklet)
+    pub(crate) fn innermost_runner(&self) -> Link<Tasklet> {
+        self.link(self.runners.last().map_or(self.main, |runner| runner.tasklet))
     }
 
     /// Undoes taking the caller out of the run queue, and a wake-up since.
-    pub(crate) fn stay(&mut self, me: TaskletId) {
+    pub(crate) fn stay(&mut self, me: Link<Tasklet>) {
         self.unlink(me);
         self.prepend(me);
     }
@@ -93,83 +94,99 @@ impl Scheduler {
     /// To the end of the queue; the next one runs (`semantics.md` 3.1).
     #[inline]
     pub(crate) fn schedule(&mut self) -> Result<Turn, ErrorKind> {
-        let me = self.current;
+        let me = self.head;
         let next = self.member(me).next;
         if self.is_unconstrained() {
-            self.current = next;
+            self.head = next;
             return Ok(if next == me { Turn::Keep } else { Turn::Switch });
         }
         self.switch(me, next)
     }
 
+    /// [`schedule`](Self::schedule) where nothing can come of it but a switch; false, and nothing, anywhere else.
+    #[inline(always)]
+    pub(crate) fn rotate(&mut self) -> bool {
+        let me = self.head;
+        let next = self.member(me).next;
+        if next == me || !self.is_unconstrained() {
+            return false;
+        }
+        self.head = next;
+        true
+    }
+
     /// Out of the queue, paused; the next one runs (`semantics.md` 3.2).
     pub(crate) fn schedule_remove(&mut self) -> Result<Turn, ErrorKind> {
-        let me = self.current;
+        let me = self.head;
         self.unqueue(me);
-        self.switch(me, self.current).inspect_err(|_| self.stay(me))
+        self.switch(me, self.head).inspect_err(|_| self.stay(me))
     }
 
     /// Waits for something outside the scheduler: [`wake`](Self::wake) ends it.
     #[inline]
     pub(crate) fn park(&mut self) -> Result<Turn, ErrorKind> {
-        let me = self.current;
-        let tasklet = &mut self.tasklets[me];
+        let me = self.head;
+        let tasklet = self.member(me);
         if tasklet.flags.block_trap {
             return Err(ErrorKind::BlockTrap);
         }
         tasklet.parkings = tasklet.parkings.wrapping_add(1);
         self.leave_queue(me, Place::Parked);
         self.parked += 1;
-        if self.current != TaskletId::default() && self.is_unconstrained() {
+        if !self.head.is_none() && self.is_unconstrained() {
             return Ok(Turn::Switch);
         }
-        self.switch(me, self.current).inspect_err(|_| self.stay(me))
+        self.switch(me, self.head).inspect_err(|_| self.stay(me))
     }
 
     /// Makes a parked tasklet runnable, last; false if it isn't parked any more in the wait with this
     /// number.
     #[inline]
     pub(crate) fn wake(&mut self, id: TaskletId, parking: u32) -> bool {
-        match self.tasklets.get_mut(id) {
-            Some(tasklet) if tasklet.place == Place::Parked && tasklet.parkings == parking => {
-                tasklet.place = Place::Floating;
-                self.parked -= 1;
-                self.append(id);
-                true
-            }
-            _ => false,
+        let link = self.tasklets.link(id);
+        if link.is_none() {
+            return false;
         }
+        let tasklet = self.member(link);
+        if tasklet.place != Place::Parked || tasklet.parkings != parking {
+            return false;
+        }
+        tasklet.place = Place::Floating;
+        self.parked -= 1;
+        self.append(link);
+        true
     }
 
     /// Runs everything else until the queue is empty (`semantics.md` 3.4).
     pub(crate) fn enter_run(&mut self, limit: Option<super::limits::Limit>) -> Result<Turn, ErrorKind> {
-        let me = self.current;
-        let next = self.tasklets[me].next;
+        let me = self.head;
+        let next = self.member(me).next;
         if next == me {
             return Ok(Turn::Keep);
         }
         self.may_switch(me, next)?;
         self.unqueue(me);
-        self.tasklets[me].flags.running = true;
-        self.push_runner(me, limit);
-        self.switch(me, self.current)
+        self.member(me).flags.running = true;
+        self.push_runner(self.id(me), limit);
+        self.switch(me, self.head)
     }
 
     /// `tasklet:run()`, and with `leave` `tasklet:switch()` (`semantics.md` 1.17, 1.21).
     pub(crate) fn run_tasklet(&mut self, id: TaskletId, leave: bool) -> Result<Turn, ErrorKind> {
-        let me = self.current;
+        let me = self.head;
         self.runnable(id)?;
-        if id == me {
+        let target = self.link(id);
+        if target == me {
             return Ok(Turn::Keep);
         }
-        self.may_switch(me, id)?;
-        if self.tasklets[id].place == Place::Floating {
-            self.append(id);
+        self.may_switch(me, target)?;
+        if self.member(target).place == Place::Floating {
+            self.append(target);
         }
         if leave {
             self.unqueue(me);
         }
-        self.switch(me, id)
+        self.switch(me, target)
     }
 
     /// Whether a tasklet may be queued or run at all.
@@ -188,7 +205,7 @@ impl Scheduler {
     pub(crate) fn insert(&mut self, id: TaskletId) -> Result<(), ErrorKind> {
         self.runnable(id)?;
         if self.tasklets[id].place == Place::Floating {
-            self.append(id);
+            self.append(self.link(id));
         }
         Ok(())
     }
@@ -196,23 +213,24 @@ impl Scheduler {
     /// Out of the run queue, paused (`semantics.md` 1.15).
     pub(crate) fn remove(&mut self, id: TaskletId) -> Result<(), ErrorKind> {
         let tasklet = &self.tasklets[id];
-        if id == self.current {
+        if id == self.current() {
             return Err(ErrorKind::Current);
         }
         if tasklet.blocked() {
             return Err(ErrorKind::Blocked);
         }
         if matches!(tasklet.place, Place::Queue | Place::Low) {
-            self.unlink(id);
+            self.unlink(self.link(id));
         }
         Ok(())
     }
 
     /// Makes a tasklet that has got an error runnable: at the end of the queue, out of any channel.
     pub(crate) fn interrupt_wait(&mut self, id: TaskletId) {
-        if self.tasklets[id].place != Place::Queue {
-            self.unlink(id);
-            self.append(id);
+        let link = self.link(id);
+        if self.member(link).place != Place::Queue {
+            self.unlink(link);
+            self.append(link);
         }
     }
 
@@ -221,10 +239,10 @@ impl Scheduler {
     #[inline]
     pub(crate) fn meeting(
         &mut self,
-        channel: ChannelId,
+        channel: Link<Channel>,
         direction: Direction,
     ) -> Result<Option<Meeting>, ErrorKind> {
-        let me = self.current;
+        let me = self.head;
         let queue = self.open_channel(channel);
         if !queue.has_partner(direction) {
             let closing = queue.closing;
@@ -252,10 +270,62 @@ impl Scheduler {
         Ok(Some(Meeting { partner, place, target }))
     }
 
+    /// [`meeting`](Self::meeting) where that can't be refused, the preference alone says who goes on, and the
+    /// partner waits on this channel alone.
+    #[inline(always)]
+    pub(crate) fn simple_meeting(&mut self, channel: Link<Channel>, direction: Direction) -> Option<Meeting> {
+        let queue = self.open_channel(channel);
+        if !queue.has_partner(direction) || queue.schedule_all {
+            return None;
+        }
+        let partner = queue.first;
+        let prefers_partner = i32::from(queue.preference) == -direction.sign();
+        if !self.is_unconstrained() || self.waiter(partner) != partner {
+            return None;
+        }
+        let target = if prefers_partner { partner } else { self.head };
+        Some(Meeting { partner, place: partner, target })
+    }
+
+    /// [`meet`](Self::meet) after [`simple_meeting`](Self::simple_meeting).
+    #[inline(always)]
+    pub(crate) fn meet_simply(
+        &mut self,
+        channel: Link<Channel>,
+        direction: Direction,
+        meeting: Meeting,
+    ) -> Turn {
+        let Meeting { partner, target, .. } = meeting;
+        let me = self.head;
+        self.dequeue_first(channel, direction.opposite(), partner);
+        let successor = if target == partner { self.member(me).next } else { me };
+        self.insert_before(successor, partner);
+        self.head = target;
+        if target == me { Turn::Keep } else { Turn::Switch }
+    }
+
+    /// [`block`](Self::block) where nobody waits at the other end, and where nothing can come of it but a
+    /// switch; false, and nothing, anywhere else.
+    #[inline(always)]
+    pub(crate) fn block_simply(&mut self, channel: Link<Channel>, direction: Direction) -> bool {
+        let me = self.head;
+        let queue = self.open_channel(channel);
+        if queue.has_partner(direction) || queue.closing {
+            return false;
+        }
+        let tasklet = self.member(me);
+        if tasklet.flags.block_trap || tasklet.next == me || !self.is_unconstrained() {
+            return false;
+        }
+        self.unqueue(me);
+        self.enqueue(channel, direction, me);
+        true
+    }
+
     /// Takes the partner off the channel and decides who goes on (`semantics.md` 2.6).
     #[inline]
-    pub(crate) fn meet(&mut self, channel: ChannelId, direction: Direction, meeting: Meeting) -> Turn {
-        let me = self.current;
+    pub(crate) fn meet(&mut self, channel: Link<Channel>, direction: Direction, meeting: Meeting) -> Turn {
+        let me = self.head;
         let Meeting { partner, place, target } = meeting;
         let all = self.open_channel(channel).schedule_all;
         if place == partner {
@@ -273,28 +343,28 @@ impl Scheduler {
             self.append(partner);
         }
         // A hand-over is no place for a soft stop.
-        self.current = if all && self.limited { self.soft_stop(me, target) } else { target };
-        if self.current == me { Turn::Keep } else { Turn::Switch }
+        self.head = if all && self.limited { self.soft_stop(me, target) } else { target };
+        if self.head == me { Turn::Keep } else { Turn::Switch }
     }
 
     /// Waits at the end of the channel's queue (`semantics.md` 2.5).
     #[inline]
-    pub(crate) fn block(&mut self, channel: ChannelId, direction: Direction) -> Result<Turn, ErrorKind> {
-        let me = self.current;
+    pub(crate) fn block(&mut self, channel: Link<Channel>, direction: Direction) -> Result<Turn, ErrorKind> {
+        let me = self.head;
         self.unqueue(me);
         self.enqueue(channel, direction, me);
-        if self.current != TaskletId::default() && self.is_unconstrained() {
+        if !self.head.is_none() && self.is_unconstrained() {
             return Ok(Turn::Switch);
         }
-        self.switch(me, self.current).inspect_err(|_| self.stay(me))
+        self.switch(me, self.head).inspect_err(|_| self.stay(me))
     }
 
     /// The running tasklet has stopped where it can go on, and is paused: whoever is next becomes the head.
     /// `None` as in [`end_current`](Self::end_current).
     pub(crate) fn set_aside(&mut self) -> Option<TaskletId> {
-        let me = self.current;
+        let me = self.head;
         let next = self.end_current(false);
-        let tasklet = &mut self.tasklets[me];
+        let tasklet = self.member(me);
         tasklet.life = Life::Started;
         tasklet.slot = Slot::Nothing;
         next
@@ -304,25 +374,24 @@ impl Scheduler {
     /// innermost runner, ahead of the queue, wherever it is (`semantics.md` 1.36). `None` means that
     /// the queue is empty and main is blocked for ever.
     pub(crate) fn end_current(&mut self, failed: bool) -> Option<TaskletId> {
-        let me = self.current;
+        let me = self.head;
         self.unqueue(me);
-        let tasklet = &mut self.tasklets[me];
-        tasklet.life = Life::Unbound;
+        self.member(me).life = Life::Unbound;
         let runner = self.innermost_runner();
         if failed {
-            if self.tasklets[runner].place != Place::Queue {
+            if self.member(runner).place != Place::Queue {
                 self.unlink(runner);
                 self.append(runner);
             }
-            self.current = runner;
-        } else if self.current == TaskletId::default() {
-            if self.tasklets[runner].place != Place::Floating {
+            self.head = runner;
+        } else if self.head.is_none() {
+            if self.member(runner).place != Place::Floating {
                 return None;
             }
             self.append(runner);
         } else {
-            self.current = self.soft_stop(me, self.current);
+            self.head = self.soft_stop(me, self.head);
         }
-        Some(self.current)
+        Some(self.current())
     }
 }

@@ -1,9 +1,12 @@
 //! What the scheduler knows of a tasklet.
 
-use super::channel::{ChannelId, Direction};
+use super::channel::{Channel, Direction};
+use super::records::Link;
 use crate::luau::Anchor;
 use crate::luau::ffi::lua_State;
 use crate::native::Native;
+use std::mem::offset_of;
+use std::ptr::NonNull;
 
 slotmap::new_key_type! {
     /// Names a tasklet. Never reused, so it can be kept after the tasklet has ended.
@@ -15,6 +18,7 @@ slotmap::new_key_type! {
 
 /// How far a tasklet has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Life {
     /// No function: new, unbound, or dead.
     Unbound,
@@ -36,7 +40,7 @@ pub(crate) enum Place {
     /// In the low queue: runnable, but only when there is time left.
     Low,
     /// In the queue of a channel.
-    Channel(ChannelId, Direction),
+    Channel(Link<Channel>, Direction),
     /// Waiting in the queues of several channels, for whichever is served first.
     Select,
     /// Waiting for something outside the scheduler, such as the clock.
@@ -45,6 +49,7 @@ pub(crate) enum Place {
 
 /// What the next resume delivers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Slot {
     /// The value on top of the stack is what the blocking call returns. Before the first slice:
     /// the arguments, so many of them.
@@ -55,37 +60,38 @@ pub(crate) enum Slot {
     Nothing,
 }
 
-/// Attributes that are single bits.
+/// Attributes that are single bits. The first ones are looked at in each turn, all at once.
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
 pub(crate) struct Flags {
+    /// It does not run for now, whatever wakes it.
+    pub frozen: bool,
+    /// It runs only in the time that others leave.
+    pub background: bool,
+    /// It is inside `run`.
+    pub running: bool,
+    /// It was suspended inside of a coroutine that its script has made, or of a Rust function.
+    pub nested: bool,
+    /// Blocked in a loop over a channel, which a StopIteration ends quietly.
+    pub iterating: bool,
+    /// Its slice was used up: it goes on in the next round.
+    pub put_off: bool,
     /// A blocking call is an error.
     pub block_trap: bool,
     /// No involuntary switches.
     pub atomic: bool,
     /// Involuntary switches in spite of native frames.
     pub ignore_nesting: bool,
-    /// Blocked in a loop over a channel, which a StopIteration ends quietly.
-    pub iterating: bool,
     /// Its coroutine was seen by a script, so it can't be used again.
     pub exposed: bool,
-    /// It was suspended inside of a coroutine that its script has made, or of a Rust function.
-    pub nested: bool,
-    /// It is inside `run`.
-    pub running: bool,
-    /// Its slice was used up: it goes on in the next round.
-    pub put_off: bool,
     /// Its end is noted in [`Scheduler::ended`](super::Scheduler::ended).
     pub watched: bool,
     /// The library is told of its end.
     pub observed: bool,
     /// Errors that leave it are reported, and never raised in another tasklet.
     pub detached: bool,
-    /// It does not run for now, whatever wakes it.
-    pub frozen: bool,
     /// Its turn came while it was frozen.
     pub held: bool,
-    /// It runs only in the time that others leave.
-    pub background: bool,
     /// Its turn in the background has come.
     pub has_time: bool,
 }
@@ -95,39 +101,40 @@ pub(crate) struct Flags {
 pub(crate) struct Handle {
     pub anchor: Anchor,
     #[cfg_attr(not(feature = "fast-switch"), allow(dead_code))]
-    pub data: *mut TaskletId,
+    pub data: NonNull<TaskletId>,
 }
 
-/// One tasklet.
+/// One tasklet. What a switch touches comes first, to be in the same lines of the processor's cache.
+#[repr(C)]
 pub(crate) struct Tasklet {
-    pub next: TaskletId,
-    pub prev: TaskletId,
     /// The innermost Luau coroutine, which the next slice resumes; null if the innermost frame is Rust's
     /// or there is no body.
     pub thread: *mut lua_State,
     /// The innermost Rust frame, which the next slice resumes if `thread` is null. The main tasklet has
     /// one of its own without a stack, for when its body is the host itself.
     pub native: *mut Native,
+    pub next: Link<Tasklet>,
+    pub prev: Link<Tasklet>,
     pub place: Place,
     pub life: Life,
     pub slot: Slot,
     pub flags: Flags,
-    /// Arguments on the stack while [`Life::Ready`].
-    pub arguments: u32,
+    /// What its memory counts among.
+    pub category: u8,
+    /// The clock that it lives by: a number that means something to the host.
+    pub clock: u16,
     /// How often it was switched to.
     pub switches: u32,
+    /// Keeps the handle that scripts hold alive while the tasklet is.
+    pub handle: Option<Handle>,
+    /// Arguments on the stack while [`Life::Ready`].
+    pub arguments: u32,
     /// How often it was parked; tells a stale wake-up from a current one.
     pub parkings: u32,
     /// How many slices in a row it has used up, as of the last one, and how often it had been switched to then.
     pub overruns: (u32, u32),
-    /// The clock that it lives by: a number that means something to the host.
-    pub clock: u16,
-    /// What its memory counts among.
-    pub category: u8,
     /// Keeps the body's coroutine alive.
     pub body: Option<Anchor>,
-    /// Keeps the handle that scripts hold alive while the tasklet is.
-    pub handle: Option<Handle>,
     /// Handles that know it, those of scripts and of Rust: its record stays as long as there is one.
     pub holders: u32,
     pub owner: OwnerId,
@@ -174,7 +181,7 @@ pub(crate) struct Details {
     /// Which of them was served last, counted from 0.
     pub served: usize,
     /// This is no tasklet, but such a place of one.
-    pub arm_of: Option<TaskletId>,
+    pub arm_of: Option<Link<Tasklet>>,
     /// An error that the library has stopped on its way, and where it came from.
     pub origin: Option<Origin>,
 }
@@ -188,8 +195,8 @@ pub(crate) struct Origin {
 impl Tasklet {
     pub fn new(owner: OwnerId) -> Self {
         Self {
-            next: TaskletId::default(),
-            prev: TaskletId::default(),
+            next: Link::NONE,
+            prev: Link::NONE,
             thread: std::ptr::null_mut(),
             native: std::ptr::null_mut(),
             place: Place::Floating,
@@ -209,6 +216,21 @@ impl Tasklet {
             seat: 0,
             details: None,
         }
+    }
+
+    /// Its turn takes no more than to resume it with a value: it has begun, and nothing about it is special.
+    #[inline(always)]
+    pub fn is_ordinary(&self) -> bool {
+        /// Life, slot and the first six flags of an ordinary one.
+        const ORDINARY: u64 = u64::from_ne_bytes([Life::Started as u8, Slot::Value as u8, 0, 0, 0, 0, 0, 0]);
+        const LIFE: usize = offset_of!(Tasklet, life);
+        const {
+            assert!(offset_of!(Tasklet, slot) == LIFE + 1 && offset_of!(Tasklet, flags) == LIFE + 2);
+            assert!(offset_of!(Flags, put_off) == 5 && offset_of!(Flags, block_trap) == 6);
+        }
+        // SAFETY: these eight bytes are fields of a byte each, without gaps.
+        let bits = unsafe { (&raw const *self).cast::<u8>().add(LIFE).cast::<u64>().read_unaligned() };
+        bits == ORDINARY
     }
 
     /// It has a frame: it can still run.

@@ -2,12 +2,13 @@
 
 use super::super::ffi::*;
 use super::super::machine::{Dropped, Machine};
+use super::super::state;
 use super::super::value::{push_str, raise};
 use super::{
     call_without_suspending, check_bool, check_can_switch, check_int, check_running, refuse, set_function,
     wrong_type,
 };
-use crate::scheduler::{Channel, ChannelId, Direction, Error, ErrorKind, Slot, Turn, number};
+use crate::scheduler::{Channel, ChannelId, Direction, Error, ErrorKind, Link, Slot, Turn};
 use std::ffi::{CStr, c_int, c_void};
 
 /// Fields of a handle that are not methods, in the order of their atoms.
@@ -24,6 +25,15 @@ const METHODS: [(&CStr, lua_CFunction); 7] = [
     (c"close", close),
     (c"send_sequence", send_sequence),
 ];
+
+/// What a handle holds.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub(in crate::luau) struct ChannelHandle {
+    pub id: ChannelId,
+    /// It keeps the channel, so this is never one that is gone.
+    pub link: Link<Channel>,
+}
 
 /// What a C function returns that has called something which suspended.
 const SUSPENDED: c_int = -1;
@@ -83,7 +93,7 @@ pub(super) unsafe fn install(L: *mut lua_State, machine: &Machine) -> Result<(),
 unsafe extern "C" fn forget(L: *mut lua_State, data: *mut c_void) {
     // SAFETY: the data of a handle is an id. The list is borrowed by nobody who allocates.
     unsafe {
-        let id = *data.cast::<ChannelId>();
+        let ChannelHandle { id, .. } = *data.cast();
         Machine::of(L).note_dropped(Dropped::Channel(id));
     }
 }
@@ -98,21 +108,20 @@ impl Machine {
         unsafe {
             self.tidy_at_times();
             let data = self.push_new_handle_of_channel(L);
-            let id = self.scheduler().channels.insert(Channel::new());
-            self.scheduler().channels[id].holders = 1;
-            data.write(id);
+            let id = self.scheduler().channels.insert(Channel { holders: 1, ..Channel::new() });
+            data.write(ChannelHandle { id, link: self.scheduler().channels.link(id) });
             id
         }
     }
 
-    /// Pushes a handle of no channel yet; the caller writes the channel's id before it does anything else.
+    /// Pushes a handle of no channel yet; the caller writes the channel's before it does anything else.
     /// `[-0, +1]`
-    unsafe fn push_new_handle_of_channel(&self, L: *mut lua_State) -> *mut ChannelId {
+    unsafe fn push_new_handle_of_channel(&self, L: *mut lua_State) -> *mut ChannelHandle {
         // SAFETY: the type was installed with the machine; a null id is nobody's.
         unsafe {
-            let data = lua_newuserdatataggedwithmetatable(L, size_of::<ChannelId>(), self.channel_tag)
-                .cast::<ChannelId>();
-            data.write(ChannelId::default());
+            let data = lua_newuserdatataggedwithmetatable(L, size_of::<ChannelHandle>(), self.channel_tag)
+                .cast::<ChannelHandle>();
+            data.write(ChannelHandle::default());
             data
         }
     }
@@ -133,7 +142,7 @@ impl Machine {
                 return;
             }
             let data = self.push_new_handle_of_channel(L);
-            data.write(id);
+            data.write(ChannelHandle { id, link: self.scheduler().channels.link(id) });
             self.scheduler().channels[id].holders += 1;
             self.keep_channel(L, -1, id);
         }
@@ -157,7 +166,9 @@ impl Machine {
     /// `L` is a live state.
     pub(crate) unsafe fn channel_at(&self, L: *mut lua_State, index: c_int) -> Option<ChannelId> {
         // SAFETY: only handles bear the tag.
-        unsafe { lua_touserdatatagged(L, index, self.channel_tag).cast::<ChannelId>().as_ref().copied() }
+        let data = unsafe { lua_touserdatatagged(L, index, self.channel_tag).cast::<ChannelHandle>() };
+        // SAFETY: as above.
+        unsafe { data.as_ref() }.map(|handle| handle.id)
     }
 }
 
@@ -171,14 +182,14 @@ pub(super) unsafe extern "C-unwind" fn new(L: *mut lua_State) -> c_int {
 }
 
 /// The channel whose handle is at `index`; raises if it is something else.
-pub(super) unsafe fn check(machine: &Machine, L: *mut lua_State, index: c_int, verb: &str) -> ChannelId {
+pub(super) unsafe fn check(machine: &Machine, L: *mut lua_State, index: c_int, verb: &str) -> Link<Channel> {
     // SAFETY: called from a C function; only handles bear the tag.
     unsafe {
         let data = lua_touserdatatagged(L, index, machine.channel_tag);
         if data.is_null() {
             wrong_type(L, index, verb, "a channel (call it with a colon)");
         }
-        *data.cast::<ChannelId>()
+        (*data.cast::<ChannelHandle>()).link
     }
 }
 
@@ -221,10 +232,14 @@ unsafe extern "C-unwind" fn direct_namecall(
 ) -> c_int {
     // SAFETY: the VM calls this with the data of a handle, and its arguments on the stack.
     unsafe {
+        if state::thread_data(L).is_null() {
+            // A coroutine that asks for the first time.
+            return namecall(L);
+        }
         let machine = Machine::of(L);
         match atom - c_int::from(machine.channel_atom.get()) {
-            SEND => send_on(machine, L, *data.cast()),
-            RECEIVE => receive_from(machine, L, *data.cast()),
+            SEND => send_on(machine, L, (*data.cast::<ChannelHandle>()).link),
+            RECEIVE => receive_from(machine, L, (*data.cast::<ChannelHandle>()).link),
             _ => namecall(L),
         }
     }
@@ -247,13 +262,16 @@ unsafe extern "C-unwind" fn send(L: *mut lua_State) -> c_int {
 }
 
 #[inline]
-unsafe fn send_on(machine: &Machine, L: *mut lua_State, channel: ChannelId) -> c_int {
+unsafe fn send_on(machine: &Machine, L: *mut lua_State, channel: Link<Channel>) -> c_int {
     // SAFETY: called from a C function with a handle and a value, which may be missing.
     unsafe {
-        if lua_gettop(L) != 2 {
+        if state::height(L) != 2 {
             lua_settop(L, 2);
         }
-        exchange(machine, L, channel, Direction::Send, Slot::Value, "send")
+        match transfer_simply(machine, L, channel, Direction::Send) {
+            Some(result) => result,
+            None => transfer(machine, L, channel, Direction::Send, Slot::Value, "send"),
+        }
     }
 }
 
@@ -267,11 +285,14 @@ unsafe extern "C-unwind" fn receive(L: *mut lua_State) -> c_int {
 }
 
 #[inline]
-unsafe fn receive_from(machine: &Machine, L: *mut lua_State, channel: ChannelId) -> c_int {
+unsafe fn receive_from(machine: &Machine, L: *mut lua_State, channel: Link<Channel>) -> c_int {
     // SAFETY: called from a C function, which has room; the nil is its slot.
     unsafe {
-        machine.push_slot(L);
-        exchange(machine, L, channel, Direction::Receive, Slot::Value, "receive")
+        state::push_slot(L);
+        match transfer_simply(machine, L, channel, Direction::Receive) {
+            Some(result) => result,
+            None => transfer(machine, L, channel, Direction::Receive, Slot::Value, "receive"),
+        }
     }
 }
 
@@ -288,25 +309,51 @@ unsafe extern "C-unwind" fn send_exception(L: *mut lua_State) -> c_int {
     }
 }
 
+/// Sends the value on top of the stack, or receives one into its place, if that takes no more than to move a
+/// value from one script to another or to wait; `None`, and nothing, anywhere else.
+#[inline(always)]
+unsafe fn transfer_simply(
+    machine: &Machine,
+    L: *mut lua_State,
+    channel: Link<Channel>,
+    direction: Direction,
+) -> Option<c_int> {
+    // SAFETY: as `transfer`.
+    unsafe {
+        let scheduler = machine.scheduler();
+        if !machine.is_unhindered(L)
+            || machine.channel_callback.get().is_some()
+            || scheduler.open_channel(channel).buffer.is_some()
+        {
+            return None;
+        }
+        let me = scheduler.head;
+        let Some(meeting) = scheduler.simple_meeting(channel, direction) else {
+            return scheduler.block_simply(channel, direction).then(|| machine.suspend_body(L, me));
+        };
+        let partner = scheduler.member(meeting.partner);
+        let thread = partner.thread;
+        if thread.is_null() || partner.slot != Slot::Value {
+            return None;
+        }
+        match direction {
+            Direction::Send => state::move_slot(L, thread),
+            Direction::Receive => state::move_slot(thread, L),
+        }
+        scheduler.messages += 1;
+        match scheduler.meet_simply(channel, direction, meeting) {
+            Turn::Keep => Some(1),
+            Turn::Switch => Some(machine.suspend_body(L, me)),
+        }
+    }
+}
+
 /// Sends the value on top of the stack, or receives one into its place (`semantics.md` 2B).
+#[cold]
 pub(super) unsafe fn transfer(
     machine: &Machine,
     L: *mut lua_State,
-    channel: ChannelId,
-    direction: Direction,
-    slot: Slot,
-    verb: &str,
-) -> c_int {
-    // SAFETY: the caller's.
-    unsafe { exchange(machine, L, channel, direction, slot, verb) }
-}
-
-/// [`transfer`], made anew for each of the two that are called most.
-#[inline(always)]
-unsafe fn exchange(
-    machine: &Machine,
-    L: *mut lua_State,
-    channel: ChannelId,
+    channel: Link<Channel>,
     direction: Direction,
     slot: Slot,
     verb: &str,
@@ -314,7 +361,7 @@ unsafe fn exchange(
     // SAFETY: called from a C function whose last value is its slot. A partner waits with its own
     // slot on top of its stack, so the two values can be exchanged in place.
     unsafe {
-        let me = machine.scheduler().current;
+        let me = machine.scheduler().head;
         check_running(machine, L, verb);
         if machine.channel_callback.get().is_some() {
             announce(L, 1, machine, channel, direction);
@@ -332,10 +379,10 @@ unsafe fn exchange(
                     ErrorKind::Closed,
                     format!(
                         "{verb}: channel {} is closed, and nobody waits at its other end",
-                        number(channel)
+                        machine.scheduler().channel_number(channel)
                     ),
                 ),
-                Err(kind) => refuse(L, kind, verb, me),
+                Err(kind) => refuse(L, kind, verb, machine.scheduler().id(me)),
             };
             let Some(meeting) = meeting else {
                 check_can_switch(machine, L, verb);
@@ -345,7 +392,7 @@ unsafe fn exchange(
                         machine.scheduler().member(me).slot = slot;
                         result
                     }
-                    Err(kind) => refuse(L, kind, verb, me),
+                    Err(kind) => refuse(L, kind, verb, machine.scheduler().id(me)),
                 };
             };
             if meeting.switches(me) {
@@ -354,7 +401,8 @@ unsafe fn exchange(
             let partner = machine.scheduler().member(meeting.partner);
             let thread = partner.thread;
             if thread.is_null() {
-                match machine.trade_with_rust(L, channel, direction, slot, meeting.partner, verb) {
+                let partner = machine.scheduler().id(meeting.partner);
+                match machine.trade_with_rust(L, channel, direction, slot, partner, verb) {
                     Some(theirs) => break (meeting, theirs),
                     None => continue,
                 }
@@ -362,9 +410,9 @@ unsafe fn exchange(
             let theirs = std::mem::replace(&mut partner.slot, Slot::Value);
             if direction == Direction::Send {
                 partner.slot = slot;
-                machine.move_slot(L, thread);
+                state::move_slot(L, thread);
             } else {
-                machine.move_slot(thread, L);
+                state::move_slot(thread, L);
             }
             break (meeting, theirs);
         };
@@ -383,7 +431,7 @@ unsafe fn exchange(
             Turn::Switch => {
                 let result = machine.suspend(L, me);
                 if raises {
-                    machine.scheduler().tasklets[me].slot = Slot::Error;
+                    machine.scheduler().member(me).slot = Slot::Error;
                 }
                 result
             }
@@ -395,14 +443,14 @@ unsafe fn exchange(
 unsafe fn use_buffer(
     L: *mut lua_State,
     machine: &Machine,
-    channel: ChannelId,
+    channel: Link<Channel>,
     direction: Direction,
     slot: Slot,
     verb: &str,
 ) -> Option<c_int> {
     // SAFETY: called from a C function; a value to send is on top of its stack.
     unsafe {
-        if machine.scheduler().channels[channel].buffer.as_ref().is_some_and(|buffer| buffer.waits) {
+        if machine.scheduler().open_channel(channel).buffer.as_ref().is_some_and(|buffer| buffer.waits) {
             return super::queue::pass(L, machine, channel, direction, slot, verb);
         }
         if direction == Direction::Receive {
@@ -412,7 +460,7 @@ unsafe fn use_buffer(
         if slot == Slot::Error {
             raise(L, ErrorKind::Type, format!("{verb}: an inbox takes values, not errors"));
         }
-        if machine.scheduler().channels[channel].closing {
+        if machine.scheduler().open_channel(channel).closing {
             raise(L, ErrorKind::Closed, format!("{verb}: the inbox is closed"));
         }
         machine.post(L, channel);
@@ -422,8 +470,8 @@ unsafe fn use_buffer(
 }
 
 /// Raises an error if values were lost that the receiver has not been told of.
-unsafe fn tell_of_losses(L: *mut lua_State, machine: &Machine, channel: ChannelId, verb: &str) {
-    let Some(buffer) = &mut machine.scheduler().channels[channel].buffer else { return };
+unsafe fn tell_of_losses(L: *mut lua_State, machine: &Machine, channel: Link<Channel>, verb: &str) {
+    let Some(buffer) = &mut machine.scheduler().open_channel(channel).buffer else { return };
     let lost = std::mem::take(&mut buffer.untold);
     if lost > 0 {
         let capacity = buffer.capacity;
@@ -441,18 +489,18 @@ pub(super) unsafe fn announce(
     L: *mut lua_State,
     handle: c_int,
     machine: &Machine,
-    channel: ChannelId,
+    channel: Link<Channel>,
     direction: Direction,
 ) {
     // SAFETY: called from a C function of the running tasklet with the channel's handle at that index.
     unsafe {
         let Some(callback) = machine.channel_callback.get() else { return };
-        let blocks = !machine.scheduler().channels[channel].has_partner(direction);
+        let blocks = !machine.scheduler().open_channel(channel).has_partner(direction);
         luaL_checkstack(L, 6, std::ptr::null());
         lua_pushcfunctiond(L, call_without_suspending, c"channel callback".as_ptr());
         machine.anchors().push(callback, L);
         lua_pushvalue(L, handle);
-        machine.push_tasklet(L, machine.scheduler().current);
+        machine.push_tasklet(L, machine.scheduler().current());
         lua_pushboolean(L, c_int::from(direction == Direction::Send));
         lua_pushboolean(L, c_int::from(blocks));
         // From here on nothing is raised past the line that takes it back.
@@ -512,9 +560,9 @@ unsafe fn send_next(L: *mut lua_State) -> c_int {
             lua_pushboolean(L, 0);
             lua_replace(L, 4);
             let channel = check(Machine::of(L), L, 1, "send_sequence");
-            let before = machine.scheduler().current;
+            let before = machine.scheduler().current();
             let result = transfer(machine, L, channel, Direction::Send, Slot::Value, "send_sequence");
-            if machine.scheduler().current != before || result < 0 {
+            if machine.scheduler().current() != before || result < 0 {
                 return result;
             }
         }
@@ -525,7 +573,7 @@ unsafe extern "C-unwind" fn open(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM.
     unsafe {
         let channel = check(Machine::of(L), L, 1, "open");
-        Machine::of(L).scheduler().channels[channel].closing = false;
+        Machine::of(L).scheduler().open_channel(channel).closing = false;
         0
     }
 }
@@ -534,7 +582,7 @@ unsafe extern "C-unwind" fn close(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM.
     unsafe {
         let channel = check(Machine::of(L), L, 1, "close");
-        Machine::of(L).scheduler().channels[channel].closing = true;
+        Machine::of(L).scheduler().open_channel(channel).closing = true;
         0
     }
 }
@@ -562,7 +610,7 @@ unsafe extern "C-unwind" fn next(L: *mut lua_State) -> c_int {
         if queue.closing && queue.balance() <= 0.0 {
             return 1;
         }
-        let me = machine.scheduler().current;
+        let me = machine.scheduler().current();
         let result = transfer(machine, L, channel, Direction::Receive, Slot::Value, ITERATION);
         if result < 0 {
             machine.scheduler().tasklets[me].flags.iterating = true;
@@ -574,8 +622,9 @@ unsafe extern "C-unwind" fn next(L: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn tostring(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM.
     unsafe {
-        let channel = check(Machine::of(L), L, 1, "tostring");
-        push_str(L, &format!("channel {}", number(channel)));
+        let machine = Machine::of(L);
+        let channel = check(machine, L, 1, "tostring");
+        push_str(L, &format!("channel {}", machine.scheduler().channel_number(channel)));
         1
     }
 }
@@ -586,7 +635,7 @@ unsafe extern "C-unwind" fn length(L: *mut lua_State) -> c_int {
     unsafe {
         let machine = Machine::of(L);
         let channel = check(machine, L, 1, "#");
-        lua_pushnumber(L, machine.scheduler().channels[channel].buffered() as f64);
+        lua_pushnumber(L, machine.scheduler().open_channel(channel).buffered() as f64);
         1
     }
 }
@@ -624,13 +673,18 @@ unsafe extern "C-unwind" fn direct_get(
                 lua_rawgetfield(L, -1, METHODS[method].0.as_ptr());
                 lua_remove(L, -2);
             }
-            other => push_field(machine, L, *data.cast(), other.ok().map(|index| index - STRAIGHT)),
+            other => push_field(
+                machine,
+                L,
+                (*data.cast::<ChannelHandle>()).link,
+                other.ok().map(|index| index - STRAIGHT),
+            ),
         }
     }
 }
 
 /// Pushes the field with this place in [`FIELDS`], or nil. `[-0, +1]`
-unsafe fn push_field(machine: &Machine, L: *mut lua_State, channel: ChannelId, field: Option<usize>) {
+unsafe fn push_field(machine: &Machine, L: *mut lua_State, channel: Link<Channel>, field: Option<usize>) {
     // SAFETY: called from a C function.
     unsafe {
         let queue = machine.scheduler().open_channel(channel);
@@ -640,7 +694,7 @@ unsafe fn push_field(machine: &Machine, L: *mut lua_State, channel: ChannelId, f
             Some("closed") => lua_pushboolean(L, c_int::from(queue.closed())),
             Some("queue") => {
                 let place = queue.first;
-                machine.push_tasklet(L, machine.scheduler().waiter(place));
+                machine.push_tasklet(L, machine.scheduler().waiter_id(place));
             }
             Some("preference") => lua_pushnumber(L, f64::from(queue.preference)),
             Some("schedule_all") => lua_pushboolean(L, c_int::from(queue.schedule_all)),
@@ -676,7 +730,7 @@ unsafe extern "C-unwind" fn direct_set(
         let machine = Machine::of(L);
         let index = atom - c_int::from(machine.channel_atom.get());
         let field = usize::try_from(index).ok().and_then(|index| index.checked_sub(STRAIGHT));
-        if !set_field(L, *data.cast(), field, -1) {
+        if !set_field(L, (*data.cast::<ChannelHandle>()).link, field, -1) {
             let method = usize::try_from(index).ok().and_then(|index| METHODS.get(index));
             let name = method.map(|(name, _)| name.to_string_lossy().into_owned());
             let name = name.or_else(|| FIELDS.get(field?).map(|name| (*name).to_owned()));
@@ -686,7 +740,7 @@ unsafe extern "C-unwind" fn direct_set(
 }
 
 /// Sets a field to the value at `index`; false if it is none that can be set.
-unsafe fn set_field(L: *mut lua_State, channel: ChannelId, field: Option<usize>, index: c_int) -> bool {
+unsafe fn set_field(L: *mut lua_State, channel: Link<Channel>, field: Option<usize>, index: c_int) -> bool {
     // SAFETY: called from a C function.
     unsafe {
         match field.and_then(|field| FIELDS.get(field)).copied() {

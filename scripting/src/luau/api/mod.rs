@@ -12,7 +12,7 @@ mod tasklet;
 use super::ffi::*;
 use super::machine::Machine;
 use super::value::raise;
-use crate::scheduler::{Error, ErrorKind, TaskletId, Turn};
+use crate::scheduler::{Error, ErrorKind, Link, Tasklet, TaskletId, Turn};
 use std::ffi::{CStr, c_int};
 
 pub(super) use queue::new as new_queue;
@@ -87,7 +87,7 @@ unsafe fn no_method(L: *mut lua_State, what: &str, methods: &[(&CStr, lua_CFunct
 /// # Safety
 /// Called last in a C function of the running tasklet, which can block.
 #[inline]
-unsafe fn end_turn(machine: &Machine, L: *mut lua_State, me: TaskletId, turn: Turn) -> c_int {
+unsafe fn end_turn(machine: &Machine, L: *mut lua_State, me: Link<Tasklet>, turn: Turn) -> c_int {
     match turn {
         Turn::Keep => 1,
         // SAFETY: the caller's.
@@ -173,7 +173,7 @@ pub(super) unsafe fn check_may_block(L: *mut lua_State) -> c_int {
             super::value::to_bytes(L, 1).and_then(|verb| std::str::from_utf8(verb).ok()).unwrap_or("wait");
         check_can_switch(machine, L, verb);
         let scheduler = machine.scheduler();
-        let me = scheduler.current;
+        let me = scheduler.current();
         if scheduler.tasklets[me].flags.block_trap {
             refuse(L, ErrorKind::BlockTrap, verb, me);
         }
@@ -191,7 +191,7 @@ unsafe fn check_running(machine: &Machine, L: *mut lua_State, verb: &str) {
     // SAFETY: called from a C function.
     unsafe {
         let scheduler = machine.scheduler();
-        if scheduler.in_callback || machine.running.get() != scheduler.current {
+        if scheduler.in_callback || machine.running.get() != scheduler.current() {
             refuse_outside(machine, L, verb);
         }
     }
@@ -202,7 +202,7 @@ unsafe fn refuse_outside(machine: &Machine, L: *mut lua_State, verb: &str) -> ! 
     // SAFETY: as `check_running`.
     unsafe {
         if machine.scheduler().in_callback {
-            refuse(L, ErrorKind::Callback, verb, machine.scheduler().current);
+            refuse(L, ErrorKind::Callback, verb, machine.scheduler().current());
         }
         outside(L, verb);
     }

@@ -6,7 +6,7 @@ use super::super::ffi::*;
 use super::super::machine::Machine;
 use super::super::value::raise;
 use super::channel::ITERATION;
-use crate::scheduler::{ChannelId, Direction, ErrorKind, Slot, number};
+use crate::scheduler::{Channel, Direction, ErrorKind, Link, Slot};
 use std::ffi::c_int;
 
 /// `queue(capacity?)` of the library, which has checked the number.
@@ -29,7 +29,7 @@ pub(in crate::luau) unsafe extern "C-unwind" fn new(L: *mut lua_State) -> c_int 
 pub(super) unsafe fn pass(
     L: *mut lua_State,
     machine: &Machine,
-    channel: ChannelId,
+    channel: Link<Channel>,
     direction: Direction,
     slot: Slot,
     verb: &str,
@@ -38,12 +38,16 @@ pub(super) unsafe fn pass(
     unsafe {
         luaL_checkstack(L, 6, std::ptr::null());
         if direction == Direction::Send {
-            let queue = &machine.scheduler().channels[channel];
+            let queue = &machine.scheduler().open_channel(channel);
             if queue.has_partner(Direction::Send) {
                 return None;
             }
             if queue.closing {
-                raise(L, ErrorKind::Closed, format!("{verb}: queue {} is closed", number(channel)));
+                raise(
+                    L,
+                    ErrorKind::Closed,
+                    format!("{verb}: queue {} is closed", machine.scheduler().channel_number(channel)),
+                );
             }
             if queue.buffer.as_ref().is_some_and(|buffer| buffer.len() == buffer.capacity) {
                 return None;
@@ -70,8 +74,8 @@ impl Machine {
     ///
     /// # Safety
     /// `L` is a live state with room for 4 values, below a protected call.
-    pub(crate) unsafe fn put_queued(&self, L: *mut lua_State, channel: ChannelId, slot: Slot) {
-        let Some(buffer) = &self.scheduler().channels[channel].buffer else { return };
+    pub(crate) unsafe fn put_queued(&self, L: *mut lua_State, channel: Link<Channel>, slot: Slot) {
+        let Some(buffer) = &self.scheduler().open_channel(channel).buffer else { return };
         let (table, place) = (buffer.values, buffer.next as f64);
         // SAFETY: the buffer is a table; room was asked for.
         unsafe {
@@ -86,7 +90,7 @@ impl Machine {
             lua_rawset(L, -3);
             lua_settop(L, -2);
         }
-        if let Some(buffer) = &mut self.scheduler().channels[channel].buffer {
+        if let Some(buffer) = &mut self.scheduler().open_channel(channel).buffer {
             buffer.next += 1;
         }
     }
@@ -96,14 +100,15 @@ impl Machine {
     ///
     /// # Safety
     /// As [`put_queued`](Self::put_queued), with room for 6 values.
-    pub(crate) unsafe fn refill(&self, L: *mut lua_State, channel: ChannelId, verb: &str) {
+    pub(crate) unsafe fn refill(&self, L: *mut lua_State, channel: Link<Channel>, verb: &str) {
         loop {
-            let queue = &self.scheduler().channels[channel];
+            let queue = &self.scheduler().open_channel(channel);
             if queue.balance <= 0 || queue.buffered() == 0 {
                 return;
             }
-            let sender = queue.first;
-            let tasklet = &self.scheduler().tasklets[sender];
+            let first = queue.first;
+            let sender = self.scheduler().id(first);
+            let tasklet = self.scheduler().member(first);
             let (thread, slot) = (tasklet.thread, tasklet.slot);
             // SAFETY: a sender waits with its value on top of its stack, or in its Rust frame.
             unsafe {
@@ -118,7 +123,7 @@ impl Machine {
                     self.put_queued(L, channel, slot);
                     lua_settop(thread, -2);
                     lua_pushnil(thread);
-                    self.scheduler().tasklets[sender].slot = Slot::Value;
+                    self.scheduler().member(first).slot = Slot::Value;
                 }
                 lua_settop(L, -2);
             }
@@ -132,8 +137,8 @@ impl Machine {
     ///
     /// # Safety
     /// As [`put_queued`](Self::put_queued).
-    pub(crate) unsafe fn take_queued(&self, L: *mut lua_State, channel: ChannelId) -> Option<Slot> {
-        let buffer = self.scheduler().channels[channel].buffer.as_mut()?;
+    pub(crate) unsafe fn take_queued(&self, L: *mut lua_State, channel: Link<Channel>) -> Option<Slot> {
+        let buffer = self.scheduler().open_channel(channel).buffer.as_mut()?;
         if buffer.len() == 0 {
             return None;
         }

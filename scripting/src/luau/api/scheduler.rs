@@ -3,6 +3,7 @@
 use super::super::ffi::*;
 use super::super::interrupt;
 use super::super::machine::Machine;
+use super::super::state;
 use super::{check_bool, check_can_switch, check_int, end_turn, protected, refuse, set_function, wrong_type};
 use crate::scheduler::{Deferred, Limit, Turn};
 use std::ffi::{CStr, c_int};
@@ -52,7 +53,25 @@ pub(super) unsafe fn install(L: *mut lua_State) {
 }
 
 unsafe extern "C-unwind" fn schedule(L: *mut lua_State) -> c_int {
-    // SAFETY: a C function called by the VM.
+    // SAFETY: a C function called by the VM, with room for a value.
+    unsafe {
+        let machine = Machine::of(L);
+        if machine.is_unhindered(L) && state::height(L) == 0 {
+            let me = machine.scheduler().head;
+            if let Some(handle) = machine.scheduler().member(me).handle
+                && machine.scheduler().rotate()
+            {
+                state::push_handle(machine, L, handle);
+                return machine.suspend_body(L, me);
+            }
+        }
+        schedule_with_care(L)
+    }
+}
+
+#[cold]
+unsafe fn schedule_with_care(L: *mut lua_State) -> c_int {
+    // SAFETY: called from a C function.
     unsafe { yield_turn(L, "schedule", crate::scheduler::Scheduler::schedule) }
 }
 
@@ -71,7 +90,7 @@ unsafe fn yield_turn(
     // SAFETY: called from a C function.
     unsafe {
         let machine = Machine::of(L);
-        let me = machine.scheduler().current;
+        let me = machine.scheduler().head;
         check_can_switch(machine, L, verb);
         match lua_gettop(L) {
             0 => machine.push_current(L, me),
@@ -83,7 +102,7 @@ unsafe fn yield_turn(
             // has to end its slice as well.
             Ok(Turn::Keep) if machine.host_takes_errors.get() => machine.suspend(L, me),
             Ok(turn) => end_turn(machine, L, me, turn),
-            Err(kind) => refuse(L, kind, verb, me),
+            Err(kind) => refuse(L, kind, verb, machine.scheduler().id(me)),
         }
     }
 }
@@ -103,7 +122,7 @@ unsafe extern "C-unwind" fn run(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM.
     unsafe {
         let machine = Machine::of(L);
-        let me = machine.scheduler().current;
+        let me = machine.scheduler().head;
         check_can_switch(machine, L, "run");
         let mut limit = Limit { ticks: 0, soft: false, total: false, ignore_nesting: false };
         let ticks = match lua_type(L, 1) {
@@ -133,7 +152,7 @@ unsafe extern "C-unwind" fn run(L: *mut lua_State) -> c_int {
                 }
                 end_turn(machine, L, me, turn)
             }
-            Err(kind) => refuse(L, kind, "run", me),
+            Err(kind) => refuse(L, kind, "run", machine.scheduler().id(me)),
         }
     }
 }
@@ -286,7 +305,7 @@ unsafe extern "C-unwind" fn atomic(L: *mut lua_State) -> c_int {
     unsafe {
         luaL_checktype(L, 1, LUA_TFUNCTION);
         let flags = &mut Machine::of(L).scheduler();
-        let current = flags.current;
+        let current = flags.current();
         let before = std::mem::replace(&mut flags.tasklets[current].flags.atomic, true);
         lua_pushboolean(L, c_int::from(before));
         lua_insert(L, 1);
@@ -298,7 +317,7 @@ unsafe extern "C-unwind" fn atomic_ends(L: *mut lua_State, status: c_int) -> c_i
     // SAFETY: continuation of `atomic`; the flag's old value is still at index 1.
     unsafe {
         let scheduler = Machine::of(L).scheduler();
-        let current = scheduler.current;
+        let current = scheduler.current();
         scheduler.tasklets[current].flags.atomic = lua_toboolean(L, 1) != 0;
         if status != LUA_OK {
             lua_insert(L, 1);

@@ -2,9 +2,9 @@
 
 use super::super::ffi::*;
 use super::super::machine::Machine;
-use super::channel::{announce, check, transfer};
+use super::channel::{ChannelHandle, announce, check, transfer};
 use super::{check_can_switch, check_running, end_turn, refuse};
-use crate::scheduler::{ChannelId, Direction, Slot};
+use crate::scheduler::{Channel, Direction, Link, Slot};
 use std::ffi::c_int;
 
 const VERB: &str = "select";
@@ -22,7 +22,7 @@ pub(in crate::luau) unsafe extern "C-unwind" fn select(L: *mut lua_State) -> c_i
             lua_settop(L, 1);
             lua_rawgeti_(L, 1, index);
             let channel = check(machine, L, 2, VERB);
-            let queue = &machine.scheduler().channels[channel];
+            let queue = &machine.scheduler().open_channel(channel);
             if queue.has_partner(Direction::Receive) || queue.buffered() > 0 || queue.closing {
                 return take(L, machine, channel, index);
             }
@@ -33,15 +33,15 @@ pub(in crate::luau) unsafe extern "C-unwind" fn select(L: *mut lua_State) -> c_i
 
 /// Receives from the channel at index 2. What is left for the continuation is the channel, the index and
 /// the slot.
-unsafe fn take(L: *mut lua_State, machine: &Machine, channel: ChannelId, index: c_int) -> c_int {
+unsafe fn take(L: *mut lua_State, machine: &Machine, channel: Link<Channel>, index: c_int) -> c_int {
     // SAFETY: called from the C function.
     unsafe {
         lua_replace(L, 1);
         lua_pushnumber(L, f64::from(index));
         lua_pushnil(L);
-        let before = machine.scheduler().current;
+        let before = machine.scheduler().current();
         let result = transfer(machine, L, channel, Direction::Receive, Slot::Value, VERB);
-        if machine.scheduler().current != before || result < 0 {
+        if machine.scheduler().current() != before || result < 0 {
             return result;
         }
         results(L)
@@ -52,7 +52,7 @@ unsafe fn take(L: *mut lua_State, machine: &Machine, channel: ChannelId, index: 
 unsafe fn block(L: *mut lua_State, machine: &Machine, count: c_int) -> c_int {
     // SAFETY: called from the C function. The ids are gone before anything can be raised.
     unsafe {
-        let me = machine.scheduler().current;
+        let me = machine.scheduler().head;
         check_can_switch(machine, L, VERB);
         if machine.channel_callback.get().is_some() {
             for index in 1..=count {
@@ -68,9 +68,9 @@ unsafe fn block(L: *mut lua_State, machine: &Machine, count: c_int) -> c_int {
             for index in 1..=count {
                 lua_rawgeti_(L, 1, index);
                 // What is in the list has been checked; nothing of a script has run since.
-                let id = lua_touserdatatagged(L, -1, machine.channel_tag).cast::<ChannelId>();
-                if !id.is_null() {
-                    channels.push(*id);
+                let handle = lua_touserdatatagged(L, -1, machine.channel_tag).cast::<ChannelHandle>();
+                if let Some(handle) = handle.as_ref() {
+                    channels.push(handle.link);
                 }
                 lua_settop(L, 1);
             }
@@ -80,7 +80,7 @@ unsafe fn block(L: *mut lua_State, machine: &Machine, count: c_int) -> c_int {
         lua_pushnil(L);
         match turn {
             Ok(turn) => end_turn(machine, L, me, turn),
-            Err(kind) => refuse(L, kind, VERB, me),
+            Err(kind) => refuse(L, kind, VERB, machine.scheduler().id(me)),
         }
     }
 }
@@ -103,7 +103,7 @@ unsafe fn results(L: *mut lua_State) -> c_int {
         let mut index = lua_tonumber(L, 2);
         if index == 0.0 {
             let scheduler = Machine::of(L).scheduler();
-            let details = scheduler.tasklets[scheduler.current].details.as_ref();
+            let details = scheduler.tasklets[scheduler.current()].details.as_ref();
             index = details.map_or(0.0, |details| details.served as f64 + 1.0);
         }
         lua_pushnumber(L, index);

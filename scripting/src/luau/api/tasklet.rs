@@ -2,13 +2,17 @@
 
 use super::super::ffi::*;
 use super::super::machine::{Dropped, Machine};
+use super::super::state;
 use super::super::value::{push_str, raise, to_bytes};
 use super::{
     call_without_suspending, check_bool, check_can_switch, check_room, end_turn, refuse, set_function,
     wrong_type,
 };
-use crate::scheduler::{Deferred, Error, ErrorKind, Handle, Life, Place, Slot, TaskletId, number};
+use crate::scheduler::{
+    Deferred, Error, ErrorKind, Handle, Life, Link, Place, Slot, Tasklet, TaskletId, number,
+};
 use std::ffi::{CStr, c_int, c_void};
+use std::ptr::NonNull;
 
 /// Fields of a handle that are not methods, in the order of their atoms.
 const FIELDS: [&str; 23] = [
@@ -115,7 +119,7 @@ impl Machine {
                 return;
             };
             match tasklet.handle {
-                Some(handle) => self.push_handle(L, handle),
+                Some(handle) => state::push_handle(self, L, handle),
                 None => {
                     let data = self.push_new_handle(L);
                     data.write(id);
@@ -134,12 +138,12 @@ impl Machine {
     /// # Safety
     /// As [`push_tasklet`](Self::push_tasklet).
     #[inline]
-    pub(super) unsafe fn push_current(&self, L: *mut lua_State, id: TaskletId) {
+    pub(super) unsafe fn push_current(&self, L: *mut lua_State, link: Link<Tasklet>) {
         // SAFETY: the caller's.
         unsafe {
-            match self.scheduler().member(id).handle {
-                Some(handle) => self.push_handle(L, handle),
-                None => self.push_tasklet(L, id),
+            match self.scheduler().member(link).handle {
+                Some(handle) => state::push_handle(self, L, handle),
+                None => self.push_tasklet(L, self.scheduler().id(link)),
             }
         }
     }
@@ -161,8 +165,8 @@ impl Machine {
         // SAFETY: as `push_tasklet`.
         unsafe {
             if self.scheduler().tasklets[id].handle.is_none() {
+                let Some(data) = NonNull::new(lua_touserdata(L, index).cast()) else { return };
                 let anchor = self.anchors().keep(L, index);
-                let data = lua_touserdata(L, index).cast();
                 self.scheduler().tasklets[id].handle = Some(Handle { anchor, data });
             }
         }
@@ -565,7 +569,7 @@ unsafe fn run_or_switch(L: *mut lua_State, verb: &str, leave: bool) -> c_int {
     unsafe {
         let id = check(L, 1, verb);
         let machine = Machine::of(L);
-        let me = machine.scheduler().current;
+        let me = machine.scheduler().head;
         check_can_switch(machine, L, verb);
         lua_pushnil(L);
         match machine.scheduler().run_tasklet(id, leave) {
@@ -636,12 +640,13 @@ unsafe fn throw_at(L: *mut lua_State, verb: &str, id: TaskletId, pending: bool) 
             return 0;
         }
         check_can_switch(machine, L, verb);
-        if let Err(kind) = machine.scheduler().may_switch(me, id) {
+        let (me, target) = (machine.scheduler().link(me), machine.scheduler().link(id));
+        if let Err(kind) = machine.scheduler().may_switch(me, target) {
             refuse(L, kind, verb, id);
         }
         machine.deliver(id, L, -1, Slot::Error);
         lua_pushnil(L);
-        match machine.scheduler().switch(me, id) {
+        match machine.scheduler().switch(me, target) {
             Ok(turn) => end_turn(machine, L, me, turn),
             Err(kind) => refuse(L, kind, verb, id),
         }
@@ -748,7 +753,7 @@ unsafe extern "C-unwind" fn index(L: *mut lua_State) -> c_int {
             }
             Some(side @ ("next" | "prev")) => {
                 let neighbour = if side == "next" { tasklet.next } else { tasklet.prev };
-                machine.push_tasklet(L, machine.scheduler().waiter(neighbour));
+                machine.push_tasklet(L, machine.scheduler().waiter_id(neighbour));
                 return 1;
             }
             Some("times_switched_to") => {

@@ -1,0 +1,260 @@
+//! What a switch reads and writes of a coroutine.
+//!
+//! Through the VM's public interface each of these is a call. With the feature `fast-switch` they are done in
+//! place, in the fields that `lua_State` and `TValue` have in the private headers that `switch.cpp` is compiled
+//! against; that file says where its fields are, and no VM is made in which they are elsewhere.
+
+use super::ffi::*;
+use crate::scheduler::Handle;
+use std::ffi::{c_int, c_void};
+
+#[cfg(feature = "fast-switch")]
+pub(super) use fields::*;
+#[cfg(not(feature = "fast-switch"))]
+pub(super) use interface::*;
+
+#[cfg(feature = "fast-switch")]
+mod fields {
+    use super::*;
+    use std::mem::offset_of;
+
+    /// A value on a stack.
+    #[derive(Clone, Copy)]
+    #[repr(C)]
+    struct TValue {
+        value: *mut c_void,
+        extra: c_int,
+        tag: c_int,
+    }
+
+    /// The first fields of `lua_State`, and the last one.
+    #[repr(C)]
+    struct State {
+        tag: u8,
+        marked: u8,
+        memory_category: u8,
+        status: u8,
+        active_memory_category: u8,
+        is_active: bool,
+        single_step: bool,
+        top: *mut TValue,
+        base: *mut TValue,
+        global: *mut c_void,
+        call: *mut c_void,
+        stack_last: *mut TValue,
+        stack: *mut TValue,
+        end_of_calls: *mut c_void,
+        calls: *mut c_void,
+        stack_size: c_int,
+        calls_size: c_int,
+        c_calls: u16,
+        base_c_calls: u16,
+        cached_slot: c_int,
+        globals: *mut c_void,
+        open_upvalues: *mut c_void,
+        gray: *mut c_void,
+        namecall: *mut c_void,
+        finalizers: *mut c_void,
+        thread_data: *mut c_void,
+    }
+
+    /// The bit of `marked` that says that the collector is through with an object.
+    const BLACK: u8 = 1 << 2;
+
+    const FIELDS: [usize; 10] = [
+        offset_of!(State, marked),
+        offset_of!(State, status),
+        offset_of!(State, top),
+        offset_of!(State, base),
+        offset_of!(State, c_calls),
+        offset_of!(State, base_c_calls),
+        offset_of!(State, thread_data),
+        offset_of!(TValue, tag),
+        size_of::<TValue>(),
+        BLACK as usize,
+    ];
+
+    unsafe extern "C" {
+        static bluetick_fields: [usize; FIELDS.len()];
+        fn bluetick_barrier(L: *mut lua_State);
+        /// The offset of a userdata's data in it.
+        static bluetick_data: usize;
+    }
+
+    /// The fields are where this file takes them to be.
+    ///
+    /// # Panics
+    /// If they aren't: the build was not one for this machine.
+    pub fn check() {
+        // SAFETY: constants of switch.cpp.
+        assert_eq!(unsafe { bluetick_fields }, FIELDS, "the VM's layout is another one");
+    }
+
+    #[inline(always)]
+    fn state(L: *mut lua_State) -> *mut State {
+        L.cast()
+    }
+
+    /// What the coroutine's creator has attached to it, or null.
+    ///
+    /// # Safety
+    /// `L` is a live state, as in all that follow.
+    #[inline(always)]
+    pub unsafe fn thread_data(L: *mut lua_State) -> *mut c_void {
+        // SAFETY: the caller's; `check` has compared the fields.
+        unsafe { (*state(L)).thread_data }
+    }
+
+    /// Nothing between the resume of the coroutine and its running C function keeps it from suspending.
+    #[inline(always)]
+    pub unsafe fn is_yieldable(L: *mut lua_State) -> bool {
+        // SAFETY: as above.
+        unsafe { (*state(L)).c_calls <= (*state(L)).base_c_calls }
+    }
+
+    /// How many values the running function has on the stack.
+    #[inline(always)]
+    pub unsafe fn height(L: *mut lua_State) -> c_int {
+        // SAFETY: as above; both point into the stack.
+        unsafe { (*state(L)).top.offset_from((*state(L)).base) as c_int }
+    }
+
+    /// What a C function returns that suspends, which is possible.
+    #[inline(always)]
+    pub unsafe fn suspended(L: *mut lua_State) -> c_int {
+        // SAFETY: as above.
+        unsafe {
+            debug_assert!(is_yieldable(L));
+            (*state(L)).status = LUA_BREAK as u8;
+        }
+        -1
+    }
+
+    /// The stack is about to get a value that the collector may not have seen.
+    #[inline(always)]
+    unsafe fn barrier(L: *mut lua_State) {
+        // SAFETY: as above.
+        unsafe {
+            if (*state(L)).marked & BLACK != 0 {
+                bluetick_barrier(L);
+            }
+        }
+    }
+
+    /// Pushes nil, for what is to be delivered. `[-0, +1]`
+    ///
+    /// # Safety
+    /// `L` is the state of the running C function, with room for a value.
+    #[inline(always)]
+    pub unsafe fn push_slot(L: *mut lua_State) {
+        // SAFETY: the caller's.
+        unsafe {
+            (*(*state(L)).top).tag = LUA_TNIL;
+            (*state(L)).top = (*state(L)).top.add(1);
+        }
+    }
+
+    /// Moves the value on top of one stack in place of the one on top of another; where it was is nil then.
+    /// `[-0, +0]` in both.
+    ///
+    /// # Safety
+    /// Two states of the VM, each with a value on top.
+    #[inline(always)]
+    pub unsafe fn move_slot(from: *mut lua_State, to: *mut lua_State) {
+        // SAFETY: the caller's; below the top is a value.
+        unsafe {
+            barrier(to);
+            let source = (*state(from)).top.sub(1);
+            *(*state(to)).top.sub(1) = *source;
+            (*source).tag = LUA_TNIL;
+        }
+    }
+
+    /// Pushes a handle of a tasklet. `[-0, +1]`
+    ///
+    /// # Safety
+    /// `L` is a live state with room for a value; something keeps the handle alive.
+    #[inline(always)]
+    pub unsafe fn push_handle(_: &super::super::machine::Machine, L: *mut lua_State, handle: Handle) {
+        // SAFETY: the caller's; the data is that of a userdata, behind its head.
+        unsafe {
+            barrier(L);
+            let userdata = handle.data.as_ptr().cast::<u8>().sub(bluetick_data).cast();
+            *(*state(L)).top = TValue { value: userdata, extra: 0, tag: LUA_TUSERDATA };
+            (*state(L)).top = (*state(L)).top.add(1);
+        }
+    }
+}
+
+#[cfg(not(feature = "fast-switch"))]
+mod interface {
+    use super::*;
+
+    /// Nothing is taken for granted here.
+    pub fn check() {}
+
+    /// What the coroutine's creator has attached to it, or null.
+    ///
+    /// # Safety
+    /// `L` is a live state, as in all that follow.
+    #[inline(always)]
+    pub unsafe fn thread_data(L: *mut lua_State) -> *mut c_void {
+        // SAFETY: the caller's.
+        unsafe { lua_getthreaddata(L) }
+    }
+
+    /// Nothing between the resume of the coroutine and its running C function keeps it from suspending.
+    #[inline(always)]
+    pub unsafe fn is_yieldable(L: *mut lua_State) -> bool {
+        // SAFETY: the caller's.
+        unsafe { lua_isyieldable(L) != 0 }
+    }
+
+    /// How many values the running function has on the stack.
+    #[inline(always)]
+    pub unsafe fn height(L: *mut lua_State) -> c_int {
+        // SAFETY: the caller's.
+        unsafe { lua_gettop(L) }
+    }
+
+    /// What a C function returns that suspends, which is possible.
+    #[inline(always)]
+    pub unsafe fn suspended(L: *mut lua_State) -> c_int {
+        // SAFETY: the caller's.
+        unsafe { lua_break(L) }
+    }
+
+    /// Pushes nil, for what is to be delivered. `[-0, +1]`
+    ///
+    /// # Safety
+    /// `L` is the state of the running C function, with room for a value.
+    #[inline(always)]
+    pub unsafe fn push_slot(L: *mut lua_State) {
+        // SAFETY: the caller's.
+        unsafe { lua_pushnil(L) }
+    }
+
+    /// Moves the value on top of one stack in place of the one on top of another; where it was is nil then.
+    /// `[-0, +0]` in both.
+    ///
+    /// # Safety
+    /// Two states of the VM, each with a value on top and room for one more.
+    pub unsafe fn move_slot(from: *mut lua_State, to: *mut lua_State) {
+        // SAFETY: the caller's.
+        unsafe {
+            lua_settop(to, -2);
+            lua_xpush(from, to, -1);
+            lua_settop(from, -2);
+            lua_pushnil(from);
+        }
+    }
+
+    /// Pushes a handle of a tasklet. `[-0, +1]`
+    ///
+    /// # Safety
+    /// `L` is a live state with room for a value; something keeps the handle alive.
+    pub unsafe fn push_handle(machine: &super::super::machine::Machine, L: *mut lua_State, handle: Handle) {
+        // SAFETY: the caller's.
+        unsafe { machine.anchors().push(handle.anchor, L) }
+    }
+}
