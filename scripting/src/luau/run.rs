@@ -48,11 +48,23 @@ impl Machine {
         self.looping.set(true);
         let _looping = Looping(self);
         loop {
+            let scheduler = self.scheduler();
+            let next = scheduler.head;
+            if !self.busy.get() && next != scheduler.main_link && scheduler.member(next).is_ordinary() {
+                if !go_on() {
+                    self.running.set(scheduler.main);
+                    return;
+                }
+                // SAFETY: the caller's; the head of the queue is suspended.
+                if unsafe { self.ordinary_slice(next) } {
+                    return;
+                }
+                continue;
+            }
             let busy = self.busy.get();
             if busy {
                 self.tidy();
             }
-            let scheduler = self.scheduler();
             if !scheduler.put_off.is_empty() && !scheduler.skip_put_off() {
                 self.running.set(scheduler.main);
                 return;
@@ -85,7 +97,7 @@ impl Machine {
                 self.running.set(scheduler.main);
                 return;
             }
-            // SAFETY: the caller's; the head of the queue has a suspended coroutine.
+            // SAFETY: the caller's; the head of the queue is suspended.
             let main_ended = unsafe {
                 if busy && self.accounting.is_on() {
                     let id = scheduler.id(next);
@@ -97,7 +109,6 @@ impl Machine {
                     self.slice(next, ordinary)
                 }
             };
-            self.body.set(std::ptr::null_mut());
             if main_ended {
                 return;
             }
@@ -117,8 +128,42 @@ impl Machine {
     }
 
     /// Runs the head of the queue until it switches or ends; whether it was main, and has ended.
-    #[inline(always)]
     unsafe fn slice(&self, link: Link<Tasklet>, ordinary: bool) -> bool {
+        // SAFETY: the caller's.
+        unsafe {
+            if ordinary {
+                return self.ordinary_slice(link);
+            }
+            let id = self.begin_slice(link);
+            let main_ended = self.first_or_odd_slice(id);
+            self.body.set(std::ptr::null_mut());
+            main_ended
+        }
+    }
+
+    /// As [`slice`](Self::slice), for one [that is no more than resumed](Tasklet::is_ordinary).
+    #[inline(always)]
+    unsafe fn ordinary_slice(&self, link: Link<Tasklet>) -> bool {
+        let id = self.begin_slice(link);
+        let tasklet = self.scheduler().member(link);
+        let thread = tasklet.thread;
+        // SAFETY: `thread` is suspended with its slot on top, or the innermost frame is Rust's and suspended.
+        unsafe {
+            if thread.is_null() {
+                return self.native_slice(link, id);
+            }
+            self.body.set(thread);
+            let status = self.resume(thread, 1);
+            let main_ended =
+                (status != LUA_BREAK || self.goes_on.get()) && self.settle(id, Stop::Luau(status));
+            self.body.set(std::ptr::null_mut());
+            main_ended
+        }
+    }
+
+    /// A slice of the head of the queue begins.
+    #[inline(always)]
+    fn begin_slice(&self, link: Link<Tasklet>) -> TaskletId {
         let scheduler = self.scheduler();
         let id = scheduler.id(link);
         scheduler.slices += 1;
@@ -130,19 +175,7 @@ impl Machine {
         let tasklet = scheduler.member(link);
         tasklet.switches = tasklet.switches.wrapping_add(1);
         tasklet.next.prefetch();
-        let thread = tasklet.thread;
-        // SAFETY: `thread` is suspended with its slot on top, or the innermost frame is Rust's and suspended.
-        unsafe {
-            if !ordinary {
-                return self.first_or_odd_slice(id);
-            }
-            if thread.is_null() {
-                return self.native_slice(link);
-            }
-            self.body.set(thread);
-            let status = self.resume(thread, 1);
-            (status != LUA_BREAK || self.goes_on.get()) && self.settle(id, Stop::Luau(status))
-        }
+        id
     }
 
     /// As [`slice`](Self::slice), for a tasklet that begins, that gets an error or nothing at all, whose frames
@@ -171,7 +204,7 @@ impl Machine {
             if thread.is_null() {
                 tasklet.slot = Slot::Value;
                 if !(fresh && slot == Slot::Error) {
-                    return self.native_slice(scheduler.link(id));
+                    return self.native_slice(scheduler.link(id), id);
                 }
                 // It never begins, as an error was thrown at it before.
                 let native = tasklet.native;
@@ -195,14 +228,23 @@ impl Machine {
     }
 
     /// Runs a tasklet whose innermost frame is Rust's until it switches or ends.
-    #[inline]
-    unsafe fn native_slice(&self, link: Link<Tasklet>) -> bool {
+    #[inline(always)]
+    unsafe fn native_slice(&self, link: Link<Tasklet>, id: TaskletId) -> bool {
         let native = self.scheduler().member(link).native;
         // SAFETY: the frame is suspended, or new.
         unsafe {
-            let step = self.enter(native);
-            step != Step::Blocked && self.settle(self.scheduler().id(link), Stop::Native(step))
+            let step = self.enter_from_loop(native);
+            step != Step::Blocked && self.settle_native(id, step)
         }
+    }
+
+    /// As [`settle`](Self::settle), for a tasklet whose innermost frame is Rust's.
+    #[cold]
+    unsafe fn settle_native(&self, id: TaskletId, step: Step) -> bool {
+        // SAFETY: the caller's.
+        let main_ended = unsafe { self.settle(id, Stop::Native(step)) };
+        self.body.set(std::ptr::null_mut());
+        main_ended
     }
 
     /// The innermost frame has stopped: the frames around it go on, or the one that it has asked for, until

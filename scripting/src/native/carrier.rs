@@ -26,7 +26,7 @@ pub(crate) enum Exchange {
 
 /// What is known of a `T` whose values go over channels.
 pub(crate) struct Carrier {
-    type_id: fn() -> TypeId,
+    type_id: TypeId,
     type_name: fn() -> &'static str,
     /// How its values get into the VM and out of it, if they do.
     luau: Option<LuauSide>,
@@ -46,13 +46,13 @@ pub(crate) struct Of<T>(PhantomData<T>);
 impl<T: 'static> Of<T> {
     /// For values that stay in Rust.
     pub const RUST: &'static Carrier =
-        &Carrier { type_id: TypeId::of::<T>, type_name: std::any::type_name::<T>, luau: None };
+        &Carrier { type_id: TypeId::of::<T>(), type_name: std::any::type_name::<T>, luau: None };
 }
 
 impl<T: IntoLua + FromLua + 'static> Of<T> {
     /// For values that scripts may get as well.
     pub const LUAU: &'static Carrier = &Carrier {
-        type_id: TypeId::of::<T>,
+        type_id: TypeId::of::<T>(),
         type_name: std::any::type_name::<T>,
         luau: Some(LuauSide { push: push::<T>, take: take::<T> }),
     };
@@ -62,12 +62,12 @@ impl Carrier {
     /// Values of this carrier are `T`s.
     #[inline]
     pub fn is<T: 'static>(&self) -> bool {
-        (self.type_id)() == TypeId::of::<T>()
+        self.type_id == TypeId::of::<T>()
     }
 
     /// Both carry the same type.
     pub fn same_type(&self, other: &Self) -> bool {
-        (self.type_id)() == (other.type_id)()
+        self.type_id == other.type_id
     }
 
     /// Its values can be given to scripts.

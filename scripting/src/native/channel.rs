@@ -11,6 +11,7 @@ use crate::scheduler::{
 };
 use mlua::{FromLua, IntoLua, Lua, Value};
 use std::fmt;
+use std::hint::cold_path;
 use std::marker::PhantomData;
 use std::rc::Rc;
 
@@ -59,6 +60,7 @@ impl<T: 'static> Channel<T> {
     /// Of kind `closed`, `block_trap`, `deadlock`, `switch_trap` where waiting or switching is not possible,
     /// with nothing changed; of kind `type` if the receiver is a script and the value can't be converted;
     /// and whatever is thrown at the tasklet while it waits. The value is dropped then.
+    #[inline(always)]
     pub fn send(&self, value: T) -> Result<(), Error> {
         self.transfer(&mut Some(value), Direction::Send, "send")
     }
@@ -68,6 +70,7 @@ impl<T: 'static> Channel<T> {
     /// # Errors
     /// As [`send`](Self::send), and what a sender sends with
     /// [`send_exception`](Self::send_exception).
+    #[inline(always)]
     pub fn receive(&self) -> Result<T, Error> {
         let mut value = None;
         self.transfer(&mut value, Direction::Receive, "receive")?;
@@ -204,8 +207,80 @@ impl<T: 'static> Channel<T> {
     }
 
     /// Sends what is in `mine`, or receives into it.
-    #[inline]
+    #[inline(always)]
     fn transfer(&self, mine: &mut Option<T>, direction: Direction, verb: &str) -> Result<(), Error> {
+        match self.transfer_simply(mine, direction) {
+            Simply::Done => Ok(()),
+            // SAFETY: the frame is the running one, and somebody else is the head of the queue.
+            Simply::Waits(frame) => unsafe { self.machine.wait_in(frame) },
+            Simply::Not => {
+                cold_path();
+                self.transfer_otherwise(mine, direction, verb)
+            }
+        }
+    }
+
+    /// [`transfer`](Self::transfer) where it takes no more than to move the value from one Rust tasklet to
+    /// another, or to wait.
+    #[inline(always)]
+    fn transfer_simply(&self, mine: &mut Option<T>, direction: Direction) -> Simply {
+        let machine = &*self.machine;
+        let Some(frame) = machine.own_frame() else {
+            cold_path();
+            return Simply::Not;
+        };
+        let scheduler = machine.scheduler();
+        if machine.channel_callback.get().is_some() || scheduler.open_channel(self.link).buffer.is_some() {
+            cold_path();
+            return Simply::Not;
+        }
+        let Some(meeting) = scheduler.simple_meeting(self.link, direction) else {
+            if !scheduler.block_simply(self.link, direction) {
+                cold_path();
+                return Simply::Not;
+            }
+            // SAFETY: the frame is the running one; the exchange points into its stack, which stays until it goes
+            // on.
+            unsafe { (*frame).exchange = self.exchange(mine) };
+            return Simply::Waits(frame);
+        };
+        let partner = scheduler.member(meeting.partner);
+        if !partner.thread.is_null() {
+            cold_path();
+            return Simply::Not;
+        }
+        // SAFETY: a waiting Rust tasklet's exchange points to an `Option` of its carrier's type in a
+        // frame that stays until it is resumed.
+        unsafe {
+            let Exchange::Value(theirs, carrier) = (*partner.native).exchange else {
+                cold_path();
+                return Simply::Not;
+            };
+            if !carrier.is::<T>() {
+                cold_path();
+                return Simply::Not;
+            }
+            let theirs = &mut *theirs.cast::<Option<T>>();
+            match direction {
+                Direction::Send => *theirs = mine.take(),
+                Direction::Receive => *mine = theirs.take(),
+            }
+        }
+        scheduler.messages += 1;
+        match scheduler.meet_simply(self.link, direction, meeting) {
+            Turn::Keep => Simply::Done,
+            Turn::Switch => Simply::Waits(frame),
+        }
+    }
+
+    /// [`transfer`](Self::transfer) in all cases.
+    #[cold]
+    fn transfer_otherwise(
+        &self,
+        mine: &mut Option<T>,
+        direction: Direction,
+        verb: &str,
+    ) -> Result<(), Error> {
         let machine = &*self.machine;
         let frame = machine.begin(self.link, direction, verb)?;
         if machine.scheduler().open_channel(self.link).buffer.is_some()
@@ -364,6 +439,16 @@ impl<T: 'static> Iterator for Iter<'_, T> {
         self.ended = !matches!(item, Some(Ok(_)));
         item
     }
+}
+
+/// What came of an attempt at a hand-over that takes no more than to move a value.
+enum Simply {
+    /// It is done.
+    Done,
+    /// It is done, or will be, and the caller's tasklet has to wait in this frame.
+    Waits(*mut Native),
+    /// It takes more, and nothing was done.
+    Not,
 }
 
 /// What came of a hand-over that is not just a move.

@@ -10,6 +10,7 @@ use corosensei::{Coroutine, CoroutineResult, Yielder};
 use std::any::Any;
 use std::cell::Cell;
 use std::ffi::c_int;
+use std::hint::cold_path;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::null;
 
@@ -177,18 +178,32 @@ impl Machine {
     /// Lets a Rust frame run until it waits or ends.
     ///
     /// # Safety
-    /// The frame is alive and not running, and the caller is on the loop's stack.
+    /// The frame is alive and not running. The caller is on the loop's stack, or on that of a frame which
+    /// has called into the VM.
     pub(crate) unsafe fn enter(&self, native: *mut Native) -> Step {
-        let outer = self.native.replace(native);
+        let outer = self.native.get();
+        // SAFETY: the caller's.
+        let step = unsafe { self.enter_from_loop(native) };
+        self.native.set(outer);
+        step
+    }
+
+    /// As [`enter`](Self::enter), for the loop, which is nobody's frame.
+    ///
+    /// # Safety
+    /// As `enter`.
+    #[inline(always)]
+    pub(crate) unsafe fn enter_from_loop(&self, native: *mut Native) -> Step {
+        self.native.set(native);
         // SAFETY: only the coroutine's field is borrowed while its code runs, and that code uses the
-        // others alone.
+        // others alone. Only the host's frame is without a coroutine, and nobody enters that.
         let step = unsafe {
-            match (*native).coroutine.as_mut().map(|coroutine| coroutine.resume(())) {
-                Some(CoroutineResult::Yield(step)) => step,
-                Some(CoroutineResult::Return(())) | None => Step::Done,
+            match (*native).coroutine.as_mut().unwrap_unchecked().resume(()) {
+                CoroutineResult::Yield(step) => step,
+                CoroutineResult::Return(()) => Step::Done,
             }
         };
-        self.native.set(outer);
+        self.native.set(std::ptr::null_mut());
         step
     }
 
@@ -198,21 +213,66 @@ impl Machine {
     /// # Safety
     /// Called by the code of the frame, which is the running one, or which is the host's while no loop
     /// is at work. No borrow of the machine's parts is held.
-    #[inline]
     pub(crate) unsafe fn wait(&self, native: *mut Native, step: Step) -> Result<(), Error> {
+        // SAFETY: the caller's.
+        unsafe {
+            if (*native).is_host() {
+                return self.run_others(native);
+            }
+            (*(*native).yielder.get()).suspend(step);
+            self.go_on(native)
+        }
+    }
+
+    /// As [`wait`](Self::wait), for a frame with a stack of its own whose tasklet is blocked or has given its turn
+    /// away. All of it is meant to be part of the caller: the processor foresees where a switch goes, but not where
+    /// the functions return to that were entered before it.
+    ///
+    /// # Safety
+    /// As `wait`.
+    #[inline(always)]
+    pub(super) unsafe fn wait_in(&self, native: *mut Native) -> Result<(), Error> {
         // SAFETY: the caller's; the yielder is valid while the frame's code runs.
         unsafe {
-            match (*native).yielder.get().as_ref() {
-                Some(yielder) => {
-                    yielder.suspend(step);
-                }
-                None => {
-                    self.run_slices(|| true);
-                    let main = self.scheduler().main;
-                    self.scheduler().tasklets[main].slot = Slot::Value;
-                }
-            }
+            (*(*native).yielder.get()).suspend(Step::Blocked);
+            self.go_on(native)
+        }
+    }
+
+    /// The running Rust frame goes on after a wait.
+    #[inline(always)]
+    unsafe fn go_on(&self, native: *mut Native) -> Result<(), Error> {
+        // SAFETY: the caller's.
+        unsafe {
             (*native).exchange = Exchange::Nothing;
+            if (*native).thrown.is_some() || (*native).exit.is_some() {
+                cold_path();
+                return self.raise_thrown(native);
+            }
+            Ok(())
+        }
+    }
+
+    /// The host waits: it runs the loop itself.
+    #[cold]
+    unsafe fn run_others(&self, native: *mut Native) -> Result<(), Error> {
+        // SAFETY: the caller's: no loop is at work.
+        unsafe {
+            self.run_slices(|| true);
+            let main = self.scheduler().main;
+            self.scheduler().tasklets[main].slot = Slot::Value;
+            self.go_on(native)
+        }
+    }
+
+    /// A wait is over: what was thrown at the tasklet meanwhile is raised.
+    ///
+    /// # Safety
+    /// As [`wait`](Self::wait).
+    #[cold]
+    unsafe fn raise_thrown(&self, native: *mut Native) -> Result<(), Error> {
+        // SAFETY: the frame is the running one.
+        unsafe {
             (*native).exit = None;
             match (*native).thrown.take() {
                 None => Ok(()),

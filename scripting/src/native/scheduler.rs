@@ -10,6 +10,7 @@ use crate::scheduler::{Deferred, Direction, Error, ErrorKind, Limit, TaskletId, 
 use mlua::{FromLua, IntoLua, Value};
 use std::cell::Cell;
 use std::fmt;
+use std::hint::cold_path;
 use std::rc::Rc;
 
 /// The scheduler of a [`Vm`], for Rust: the same tasklets and channels as scripts have, with the same
@@ -95,8 +96,16 @@ impl Scheduler {
     /// # Errors
     /// Of kind `switch_trap`; of kind `boundary` where the caller can't wait; and what is thrown at the
     /// tasklet meanwhile.
-    #[inline]
+    #[inline(always)]
     pub fn schedule(&self) -> Result<(), Error> {
+        let machine = &*self.machine;
+        if let Some(frame) = machine.own_frame()
+            && machine.scheduler().rotate()
+        {
+            // SAFETY: the frame is the running one, and somebody else is the head of the queue.
+            return unsafe { machine.wait_in(frame) };
+        }
+        cold_path();
         self.yield_turn("schedule", crate::scheduler::Scheduler::schedule, Exchange::Nothing)
     }
 
@@ -138,7 +147,6 @@ impl Scheduler {
         Ok(place)
     }
 
-    #[inline]
     fn yield_turn(
         &self,
         verb: &str,
@@ -463,17 +471,21 @@ impl Machine {
     ///
     /// # Errors
     /// Of kind `callback` in a callback of the scheduler, `dead` without a VM.
-    #[inline]
+    #[inline(always)]
     pub(super) fn frame(&self, verb: &str) -> Result<Option<*mut Native>, Error> {
+        match self.own_frame() {
+            Some(frame) => Ok(Some(frame)),
+            None => self.other_frame(verb),
+        }
+    }
+
+    /// The running Rust frame, if it is one that can wait.
+    #[inline(always)]
+    pub(super) fn own_frame(&self) -> Option<*mut Native> {
         let native = self.native.get();
         // SAFETY: the running frame is alive.
-        if let Some(frame) = unsafe { native.as_ref() }
-            && !frame.bound
-            && !std::thread::panicking()
-        {
-            return Ok(Some(native));
-        }
-        self.other_frame(verb)
+        let can_wait = unsafe { native.as_ref() }.is_some_and(|frame| !frame.bound);
+        (can_wait && !std::thread::panicking()).then_some(native)
     }
 
     #[cold]
