@@ -174,7 +174,8 @@ impl Machine {
         self.running.set(id);
         let tasklet = scheduler.member(link);
         tasklet.switches = tasklet.switches.wrapping_add(1);
-        tasklet.next.prefetch();
+        let next = tasklet.next;
+        scheduler.prefetch(next);
         id
     }
 
@@ -481,7 +482,7 @@ impl Machine {
     unsafe fn wake_hopeless_main(&self) {
         let main = self.scheduler().main;
         let text = match self.scheduler().tasklets[main].place {
-            crate::scheduler::Place::Channel(_, crate::scheduler::Direction::Send) => {
+            crate::scheduler::Place::Channel(crate::scheduler::Direction::Send) => {
                 "deadlock: the main tasklet is sending, and no tasklet is left that could receive"
             }
             _ => "deadlock: the main tasklet is receiving, and no tasklet is left that could send",

@@ -171,7 +171,8 @@ impl Scheduler {
         debug_assert_eq!(tasklet.place, Place::Floating);
         tasklet.prev = last;
         tasklet.next = Link::NONE;
-        tasklet.place = Place::Channel(channel, direction);
+        tasklet.place = Place::Channel(direction);
+        tasklet.channel = channel;
     }
 
     /// As [`dequeue`](Self::dequeue), for the first one.

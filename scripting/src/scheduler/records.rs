@@ -18,8 +18,11 @@ const CHUNK: usize = 1 << CHUNK_BITS;
 /// No slot.
 const NONE: u32 = u32::MAX;
 
+/// A line of the processor's cache, in bytes.
+const LINE: usize = 64;
+
 /// A place for a record. It holds one while `version` is odd.
-#[repr(C)]
+#[repr(C, align(64))]
 struct Slot<T> {
     /// Its own number while it holds a record, else that of the next free one.
     index: u32,
@@ -33,6 +36,14 @@ pub(crate) struct Link<T>(*mut Slot<T>);
 impl<T> Link<T> {
     /// The link to nothing.
     pub const NONE: Self = Self(std::ptr::null_mut());
+
+    /// How many lines of the processor's cache a record lies in.
+    pub const LINES: usize = size_of::<Slot<T>>() / LINE;
+
+    /// Where in these lines that lies which has this offset in the record.
+    pub const fn offset(in_record: usize) -> usize {
+        std::mem::offset_of!(Slot<T>, record) + in_record
+    }
 
     #[inline(always)]
     pub fn is_none(self) -> bool {
@@ -65,15 +76,10 @@ impl<T> Link<T> {
         unsafe { key((*self.0).index, (*self.0).version) }
     }
 
-    /// For the cache of the processor: the record is needed soon.
+    /// Where the record is, for the cache of the processor.
     #[inline(always)]
-    pub fn prefetch(self) {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a prefetch reads nothing, whatever the address.
-        unsafe {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(self.0.cast());
-        }
+    pub fn address(self) -> *const () {
+        self.0.cast()
     }
 }
 

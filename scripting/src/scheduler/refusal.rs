@@ -49,12 +49,12 @@ impl Scheduler {
             .tasklets
             .iter()
             .filter_map(|(id, tasklet)| match tasklet.place {
-                Place::Channel(channel, direction) => {
+                Place::Channel(direction) => {
                     let waits = if direction == Direction::Send { "send on" } else { "receive from" };
                     Some(format!(
                         "{} waits to {waits} channel {}",
                         self.name_of(self.waiter_id(self.link(id))),
-                        self.channel_number(channel)
+                        self.channel_number(tasklet.channel)
                     ))
                 }
                 _ => None,

@@ -85,10 +85,14 @@ impl Scheduler {
 
     /// Takes a tasklet out of wherever it waits, so that it floats.
     pub(super) fn unlink(&mut self, link: Link<Tasklet>) {
-        match self.member(link).place {
+        let tasklet = self.member(link);
+        match tasklet.place {
             Place::Floating => {}
             Place::Queue => self.unqueue(link),
-            Place::Channel(channel, direction) => self.dequeue(channel, direction, link),
+            Place::Channel(direction) => {
+                let channel = tasklet.channel;
+                self.dequeue(channel, direction, link);
+            },
             Place::Select => self.leave_all(link),
             Place::Low => self.leave_low(link),
             Place::Parked => {

@@ -64,7 +64,8 @@ impl Scheduler {
         self.member(link).place = Place::Floating;
         for arm in std::mem::take(&mut self.member(link).details_mut().arms) {
             let place = self.link(arm);
-            if let Place::Channel(channel, direction) = self.member(place).place {
+            let Tasklet { place: at, channel, .. } = *self.member(place);
+            if let Place::Channel(direction) = at {
                 self.dequeue(channel, direction, place);
             }
             self.tasklets.remove(arm);

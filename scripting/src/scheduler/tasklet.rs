@@ -39,8 +39,8 @@ pub(crate) enum Place {
     Queue,
     /// In the low queue: runnable, but only when there is time left.
     Low,
-    /// In the queue of a channel.
-    Channel(Link<Channel>, Direction),
+    /// In the queue of a channel, on this side of it; [`Tasklet::channel`] says of which.
+    Channel(Direction),
     /// Waiting in the queues of several channels, for whichever is served first.
     Select,
     /// Waiting for something outside the scheduler, such as the clock.
@@ -104,7 +104,7 @@ pub(crate) struct Handle {
     pub data: NonNull<TaskletId>,
 }
 
-/// One tasklet. What a switch touches comes first, to be in the same lines of the processor's cache.
+/// One tasklet. What a switch touches comes first, to be in one line of the processor's cache; all of it is in two.
 #[repr(C)]
 pub(crate) struct Tasklet {
     /// The innermost Luau coroutine, which the next slice resumes; null if the innermost frame is Rust's
@@ -115,24 +115,24 @@ pub(crate) struct Tasklet {
     pub native: *mut Native,
     pub next: Link<Tasklet>,
     pub prev: Link<Tasklet>,
+    /// Where it waits, or has waited last.
+    pub channel: Link<Channel>,
+    /// How often it was switched to.
+    pub switches: u32,
+    /// The clock that it lives by: a number that means something to the host.
+    pub clock: u16,
+    /// What its memory counts among.
+    pub category: u8,
     pub place: Place,
     pub life: Life,
     pub slot: Slot,
     pub flags: Flags,
-    /// What its memory counts among.
-    pub category: u8,
-    /// The clock that it lives by: a number that means something to the host.
-    pub clock: u16,
-    /// How often it was switched to.
-    pub switches: u32,
+    /// How often it was parked; tells a stale wake-up from a current one.
+    pub parkings: u32,
     /// Keeps the handle that scripts hold alive while the tasklet is.
     pub handle: Option<Handle>,
     /// Arguments on the stack while [`Life::Ready`].
     pub arguments: u32,
-    /// How often it was parked; tells a stale wake-up from a current one.
-    pub parkings: u32,
-    /// How many slices in a row it has used up, as of the last one, and how often it had been switched to then.
-    pub overruns: (u32, u32),
     /// Keeps the body's coroutine alive.
     pub body: Option<Anchor>,
     /// Handles that know it, those of scripts and of Rust: its record stays as long as there is one.
@@ -184,6 +184,8 @@ pub(crate) struct Details {
     pub arm_of: Option<Link<Tasklet>>,
     /// An error that the library has stopped on its way, and where it came from.
     pub origin: Option<Origin>,
+    /// How many slices in a row it has used up, as of the last one, and how often it had been switched to then.
+    pub overruns: (u32, u32),
 }
 
 /// Where an error was raised. It is told by its text whether the error is still that one.
@@ -197,6 +199,7 @@ impl Tasklet {
         Self {
             next: Link::NONE,
             prev: Link::NONE,
+            channel: Link::NONE,
             thread: std::ptr::null_mut(),
             native: std::ptr::null_mut(),
             place: Place::Floating,
@@ -206,7 +209,6 @@ impl Tasklet {
             arguments: 0,
             switches: 0,
             parkings: 0,
-            overruns: (0, 0),
             clock: 0,
             category: 0,
             body: None,
@@ -227,6 +229,7 @@ impl Tasklet {
         const {
             assert!(offset_of!(Tasklet, slot) == LIFE + 1 && offset_of!(Tasklet, flags) == LIFE + 2);
             assert!(offset_of!(Flags, put_off) == 5 && offset_of!(Flags, block_trap) == 6);
+            assert!(Link::<Tasklet>::LINES == 2 && Link::<Tasklet>::offset(LIFE + 8) == 64);
         }
         // SAFETY: these eight bytes are fields of a byte each, without gaps.
         let bits = unsafe { (&raw const *self).cast::<u8>().add(LIFE).cast::<u64>().read_unaligned() };
@@ -294,10 +297,12 @@ impl Tasklet {
 
     /// It has used up its slice; how many in a row.
     pub fn count_overrun(&mut self) -> u32 {
-        let (before, at) = self.overruns;
+        let switches = self.switches;
+        let overruns = &mut self.details_mut().overruns;
+        let (before, at) = *overruns;
         let in_a_row =
-            if before > 0 && self.switches == at.wrapping_add(1) { before.saturating_add(1) } else { 1 };
-        self.overruns = (in_a_row, self.switches);
+            if before > 0 && switches == at.wrapping_add(1) { before.saturating_add(1) } else { 1 };
+        *overruns = (in_a_row, switches);
         in_a_row
     }
 }

@@ -190,7 +190,7 @@ impl Machine {
     /// `L` is a live state with a value at `index`.
     pub(crate) unsafe fn write_tempval(&self, id: TaskletId, L: *mut lua_State, index: c_int) {
         let tasklet = &self.scheduler().tasklets[id];
-        let sends = matches!(tasklet.place, Place::Channel(_, crate::scheduler::Direction::Send));
+        let sends = matches!(tasklet.place, Place::Channel(crate::scheduler::Direction::Send));
         if tasklet.life == Life::Started && id != self.running.get() && tasklet.slot == Slot::Value && !sends
         {
             // SAFETY: the caller's; the tasklet is suspended.
