@@ -16,7 +16,7 @@ pub mod places;
 mod restart;
 mod run;
 mod slice;
-mod state;
+pub(crate) mod state;
 mod switch;
 mod timer;
 pub mod value;

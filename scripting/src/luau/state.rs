@@ -9,9 +9,9 @@ use crate::scheduler::Handle;
 use std::ffi::{c_int, c_void};
 
 #[cfg(feature = "fast-switch")]
-pub(super) use fields::*;
+pub(crate) use fields::*;
 #[cfg(not(feature = "fast-switch"))]
-pub(super) use interface::*;
+pub(crate) use interface::*;
 
 #[cfg(feature = "fast-switch")]
 mod fields {
@@ -170,6 +170,36 @@ mod fields {
         }
     }
 
+    /// The value on top, if it is a number. `[-0, +0]`
+    ///
+    /// # Safety
+    /// `L` is a live state with a value on top, as in those below.
+    #[inline(always)]
+    pub unsafe fn number_on_top(L: *mut lua_State) -> Option<f64> {
+        // SAFETY: the caller's; a number's bits are the value.
+        unsafe {
+            let TValue { value, tag, .. } = *(*state(L)).top.sub(1);
+            (tag == LUA_TNUMBER).then(|| f64::from_bits(value as u64))
+        }
+    }
+
+    /// Puts a number in place of the value on top. `[-0, +0]`
+    #[inline(always)]
+    pub unsafe fn set_number(L: *mut lua_State, number: f64) {
+        // SAFETY: the caller's; the collector has nothing to do with numbers.
+        unsafe {
+            *(*state(L)).top.sub(1) =
+                TValue { value: number.to_bits() as *mut c_void, extra: 0, tag: LUA_TNUMBER };
+        }
+    }
+
+    /// Puts nil in place of the value on top. `[-0, +0]`
+    #[inline(always)]
+    pub unsafe fn set_nil(L: *mut lua_State) {
+        // SAFETY: the caller's.
+        unsafe { (*(*state(L)).top.sub(1)).tag = LUA_TNIL };
+    }
+
     /// Pushes a handle of a tasklet. `[-0, +1]`
     ///
     /// # Safety
@@ -246,6 +276,33 @@ mod interface {
             lua_xpush(from, to, -1);
             lua_settop(from, -2);
             lua_pushnil(from);
+        }
+    }
+
+    /// The value on top, if it is a number. `[-0, +0]`
+    ///
+    /// # Safety
+    /// `L` is a live state with a value on top, as in those below.
+    pub unsafe fn number_on_top(L: *mut lua_State) -> Option<f64> {
+        // SAFETY: the caller's.
+        unsafe { (lua_type(L, -1) == LUA_TNUMBER).then(|| lua_tonumber(L, -1)) }
+    }
+
+    /// Puts a number in place of the value on top. `[-0, +0]`
+    pub unsafe fn set_number(L: *mut lua_State, number: f64) {
+        // SAFETY: the caller's; there is room for what has just gone.
+        unsafe {
+            lua_settop(L, -2);
+            lua_pushnumber(L, number);
+        }
+    }
+
+    /// Puts nil in place of the value on top. `[-0, +0]`
+    pub unsafe fn set_nil(L: *mut lua_State) {
+        // SAFETY: as `set_number`.
+        unsafe {
+            lua_settop(L, -2);
+            lua_pushnil(L);
         }
     }
 

@@ -3,7 +3,7 @@
 //! A Rust tasklet that waits leaves the address of its value, or of the place where it wants one, in its
 //! [`Exchange`]; both are an `Option<T>` in the frame of the waiting call. A Rust partner with the same
 //! `T` moves the value there or from there: nothing is allocated or converted. A Luau partner, or a Rust
-//! partner with another type, goes through the VM.
+//! partner with another type, goes through the VM; but a number goes to a script's stack or from there by itself.
 
 use crate::luau::ffi::{lua_State, lua_xmove, lua_xpush};
 use crate::luau::{Machine, Vm};
@@ -38,6 +38,10 @@ struct LuauSide {
     push: unsafe fn(&Vm, *mut lua_State, *mut ()) -> Result<(), Error>,
     /// Reads the value at an index. `[-0, +0]`
     take: unsafe fn(&Vm, *mut lua_State, c_int, *mut ()) -> Result<(), Error>,
+    /// Takes the value if it is a number that scripts have exactly.
+    take_number: unsafe fn(*mut ()) -> Option<f64>,
+    /// Puts a number there; false, and nothing, if values are none, or if it is out of range.
+    put_number: unsafe fn(*mut (), f64) -> bool,
 }
 
 /// Gives each type its carriers.
@@ -54,7 +58,12 @@ impl<T: IntoLua + FromLua + 'static> Of<T> {
     pub const LUAU: &'static Carrier = &Carrier {
         type_id: TypeId::of::<T>(),
         type_name: std::any::type_name::<T>,
-        luau: Some(LuauSide { push: push::<T>, take: take::<T> }),
+        luau: Some(LuauSide {
+            push: push::<T>,
+            take: take::<T>,
+            take_number: take_number::<T>,
+            put_number: put_number::<T>,
+        }),
     };
 }
 
@@ -73,6 +82,27 @@ impl Carrier {
     /// Its values can be given to scripts.
     pub fn reaches_luau(&self) -> bool {
         self.luau.is_some()
+    }
+
+    /// Takes the value at `place`, an `Option<T>` that is `None` afterwards, if it is a number that a script gets as
+    /// the very same; `None`, and nothing, if not.
+    ///
+    /// # Safety
+    /// `place` is the address of an `Option<T>` of this carrier.
+    #[inline(always)]
+    pub unsafe fn take_number(&self, place: *mut ()) -> Option<f64> {
+        // SAFETY: the caller's.
+        self.luau.as_ref().and_then(|side| unsafe { (side.take_number)(place) })
+    }
+
+    /// Puts a number into `place`, an `Option<T>`, if its values are such; false, and nothing, if not.
+    ///
+    /// # Safety
+    /// As [`take_number`](Self::take_number).
+    #[inline(always)]
+    pub unsafe fn put_number(&self, place: *mut (), number: f64) -> bool {
+        // SAFETY: the caller's.
+        self.luau.as_ref().is_some_and(|side| unsafe { (side.put_number)(place, number) })
     }
 
     pub fn type_name(&self) -> &'static str {
@@ -138,6 +168,90 @@ unsafe fn take<T: FromLua>(vm: &Vm, L: *mut lua_State, index: c_int, place: *mut
     Ok(())
 }
 
+/// A number of Rust's as one of a script, which is an `f64`; `None` where mlua has to decide.
+trait Number: Copy {
+    fn to_script(self) -> Option<f64>;
+    fn from_script(number: f64) -> Option<Self>;
+}
+
+/// Integers up to this are the same ones in an `f64`.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+macro_rules! integers {
+    ($($integer:ty)*) => {$(
+        impl Number for $integer {
+            #[inline(always)]
+            fn to_script(self) -> Option<f64> {
+                Some(self as f64).filter(|number| number.abs() <= EXACT)
+            }
+
+            #[inline(always)]
+            fn from_script(number: f64) -> Option<Self> {
+                (number.abs() <= EXACT && number as Self as f64 == number).then_some(number as Self)
+            }
+        }
+    )*};
+}
+
+macro_rules! floats {
+    ($($float:ty)*) => {$(
+        impl Number for $float {
+            #[inline(always)]
+            fn to_script(self) -> Option<f64> {
+                Some(self.into())
+            }
+
+            #[inline(always)]
+            fn from_script(number: f64) -> Option<Self> {
+                Some(number as Self)
+            }
+        }
+    )*};
+}
+
+integers!(i8 u8 i16 u16 i32 u32 i64 u64 isize usize);
+floats!(f32 f64);
+
+/// What the call with the type `T` gives, if that is a number, else the other value.
+macro_rules! with_number {
+    ($T:ident, $f:ident $arguments:tt, $otherwise:expr) => {
+        with_number!($T, $f $arguments, $otherwise, i8 u8 i16 u16 i32 u32 i64 u64 isize usize f32 f64)
+    };
+    ($T:ident, $f:ident $arguments:tt, $otherwise:expr, $($number:ident)*) => {{
+        let kind = TypeId::of::<$T>();
+        $(if kind == TypeId::of::<$number>() {
+            $f::<$number> $arguments
+        } else)* {
+            $otherwise
+        }
+    }};
+}
+
+unsafe fn take_number<T: 'static>(place: *mut ()) -> Option<f64> {
+    unsafe fn take<N: Number>(place: *mut ()) -> Option<f64> {
+        // SAFETY: `Carrier::take_number`; `T` is `N`.
+        let value = unsafe { &mut *place.cast::<Option<N>>() };
+        let number = (*value)?.to_script()?;
+        *value = None;
+        Some(number)
+    }
+    // SAFETY: the caller's.
+    unsafe { with_number!(T, take(place), None) }
+}
+
+unsafe fn put_number<T: 'static>(place: *mut (), number: f64) -> bool {
+    unsafe fn put<N: Number>(place: *mut (), number: f64) -> bool {
+        let value = N::from_script(number);
+        if value.is_some() {
+            // SAFETY: `Carrier::put_number`; `T` is `N`, and there is nothing to drop.
+            unsafe { *place.cast::<Option<N>>() = value };
+        }
+        value.is_some()
+    }
+    // SAFETY: the caller's.
+    unsafe { with_number!(T, put(place, number), false) }
+}
+
 impl Vm {
     /// Pushes a value of mlua's. `[-0, +1]`, or `[-0, +0]` on an error.
     ///
@@ -164,5 +278,76 @@ impl Vm {
             lua_xpush(L, raw.state(), index);
             raw.pop::<T>()
         })?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Vm, VmConfig};
+
+    /// What has become of a number, both by itself and by mlua; both the same.
+    fn both_ways<T: IntoLua + FromLua + Copy + PartialEq + std::fmt::Debug + 'static>(vm: &Vm, values: &[T]) {
+        let lua = vm.lua();
+        let same = "return function(a, b) return type(a) == type(b) and a == b end";
+        let same: mlua::Function = lua.load(same).eval().expect("a function");
+        for &value in values {
+            let mut place = Some(value);
+            // SAFETY: the place is one of that type.
+            let Some(number) = (unsafe { take_number::<T>((&raw mut place).cast()) }) else {
+                assert_eq!(place, Some(value), "nothing was taken");
+                continue;
+            };
+            assert_eq!(place, None);
+            assert!(same.call::<bool>((number, value)).expect("it runs"), "{value:?} became {number}");
+        }
+        for number in [
+            0.0,
+            -0.0,
+            1.0,
+            -1.0,
+            0.5,
+            127.0,
+            128.0,
+            255.0,
+            256.0,
+            -129.0,
+            65_536.0,
+            4e9,
+            5e9,
+            EXACT,
+            1e19,
+            f64::INFINITY,
+        ] {
+            let mut place: Option<T> = None;
+            // SAFETY: as above.
+            let put = unsafe { put_number::<T>((&raw mut place).cast(), number) };
+            let converted = lua.convert::<T>(number);
+            if put {
+                assert_eq!(place, converted.ok(), "{number}");
+            } else {
+                assert_eq!(place, None);
+                assert!(converted.is_err() || number.abs() > EXACT, "{number} is one of them");
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_that_goes_by_itself_is_the_one_that_mlua_makes() {
+        let vm = Vm::new(VmConfig::default()).expect("a VM");
+        both_ways(&vm, &[0i8, -128, 127]);
+        both_ways(&vm, &[0u8, 255]);
+        both_ways(&vm, &[0i32, i32::MIN, i32::MAX]);
+        both_ways(&vm, &[0u32, u32::MAX]);
+        both_ways(&vm, &[0i64, -1, 1 << 53, (1 << 53) + 1, i64::MIN, i64::MAX]);
+        both_ways(&vm, &[0u64, 1 << 53, (1 << 53) + 1, u64::MAX]);
+        both_ways(&vm, &[0usize, usize::MAX]);
+        both_ways(&vm, &[0.0f32, -0.5, f32::MAX, f32::INFINITY]);
+        both_ways(&vm, &[0.0f64, -0.5, f64::MAX, f64::NEG_INFINITY]);
+        let mut text = Some(String::from("7"));
+        let place = (&raw mut text).cast();
+        // SAFETY: the place is one of that type, which is no number.
+        assert!(unsafe { take_number::<String>(place).is_none() && !put_number::<String>(place, 7.0) });
+        assert_eq!(text.as_deref(), Some("7"));
     }
 }

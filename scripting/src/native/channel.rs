@@ -4,7 +4,7 @@ use super::carrier::{Carrier, Exchange, Of};
 use super::coroutine::{Native, Step};
 use super::tasklet::Tasklet;
 use crate::luau::ffi::*;
-use crate::luau::{Dropped, Machine};
+use crate::luau::{Dropped, Machine, state};
 use crate::scheduler::{
     Channel as Queue, ChannelId, Direction, Error, ErrorKind, Link, Meeting, Slot, Tasklet as TaskletRecord,
     TaskletId, Turn, number,
@@ -245,13 +245,16 @@ impl<T: 'static> Channel<T> {
             return Simply::Waits(frame);
         };
         let partner = scheduler.member(meeting.partner);
-        if !partner.thread.is_null() {
-            cold_path();
-            return Simply::Not;
-        }
-        // SAFETY: a waiting Rust tasklet's exchange points to an `Option` of its carrier's type in a
-        // frame that stays until it is resumed.
+        let thread = partner.thread;
+        // SAFETY: a waiting script has its slot on top of its stack. A waiting Rust tasklet's exchange points to an
+        // `Option` of its carrier's type in a frame that stays until it is resumed.
         unsafe {
+            if !thread.is_null() {
+                if partner.slot != Slot::Value || !self.move_number(mine, direction, thread) {
+                    return Simply::Not;
+                }
+                return self.meet_simply(frame, direction, meeting);
+            }
             let Exchange::Value(theirs, carrier) = (*partner.native).exchange else {
                 cold_path();
                 return Simply::Not;
@@ -266,11 +269,45 @@ impl<T: 'static> Channel<T> {
                 Direction::Receive => *mine = theirs.take(),
             }
         }
+        self.meet_simply(frame, direction, meeting)
+    }
+
+    /// The value has moved.
+    #[inline(always)]
+    fn meet_simply(&self, frame: *mut Native, direction: Direction, meeting: Meeting) -> Simply {
+        let scheduler = self.machine.scheduler();
         scheduler.messages += 1;
         match scheduler.meet_simply(self.link, direction, meeting) {
             Turn::Keep => Simply::Done,
             Turn::Switch => Simply::Waits(frame),
         }
+    }
+
+    /// Moves a number to a script that waits, or from it; false, and nothing, if that takes more.
+    ///
+    /// # Safety
+    /// The script has its slot on top of its stack.
+    #[inline(always)]
+    unsafe fn move_number(&self, mine: &mut Option<T>, direction: Direction, thread: *mut lua_State) -> bool {
+        let place = (&raw mut *mine).cast();
+        let carrier = self.machine.luau_carrier(self.link, self.carrier);
+        // SAFETY: the caller's; the place is one of the carrier's type.
+        unsafe {
+            match direction {
+                Direction::Send => match carrier.take_number(place) {
+                    Some(number) => state::set_number(thread, number),
+                    None => return false,
+                },
+                Direction::Receive => {
+                    let Some(number) = state::number_on_top(thread) else { return false };
+                    if !carrier.put_number(place, number) {
+                        return false;
+                    }
+                    state::set_nil(thread);
+                }
+            }
+        }
+        true
     }
 
     /// [`transfer`](Self::transfer) in all cases.
@@ -752,6 +789,7 @@ impl Machine {
     }
 
     /// What is known of the type beyond what the handle knew when it was made.
+    #[inline]
     pub(crate) fn luau_carrier(&self, channel: Link<Queue>, carrier: &'static Carrier) -> &'static Carrier {
         if carrier.reaches_luau() {
             return carrier;

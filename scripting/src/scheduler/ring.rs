@@ -92,7 +92,7 @@ impl Scheduler {
             Place::Channel(direction) => {
                 let channel = tasklet.channel;
                 self.dequeue(channel, direction, link);
-            },
+            }
             Place::Select => self.leave_all(link),
             Place::Low => self.leave_low(link),
             Place::Parked => {

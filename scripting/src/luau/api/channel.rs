@@ -8,6 +8,7 @@ use super::{
     call_without_suspending, check_bool, check_can_switch, check_int, check_running, refuse, set_function,
     wrong_type,
 };
+use crate::native::{Exchange, Native};
 use crate::scheduler::{Channel, ChannelId, Direction, Error, ErrorKind, Link, Slot, Turn};
 use std::ffi::{CStr, c_int, c_void};
 
@@ -310,7 +311,7 @@ unsafe extern "C-unwind" fn send_exception(L: *mut lua_State) -> c_int {
 }
 
 /// Sends the value on top of the stack, or receives one into its place, if that takes no more than to move a
-/// value from one script to another or to wait; `None`, and nothing, anywhere else.
+/// value from one script to another, a number from one to Rust or back, or to wait; `None`, and nothing, anywhere else.
 #[inline(always)]
 unsafe fn transfer_simply(
     machine: &Machine,
@@ -333,10 +334,11 @@ unsafe fn transfer_simply(
         };
         let partner = scheduler.member(meeting.partner);
         let thread = partner.thread;
-        if thread.is_null() || partner.slot != Slot::Value {
+        if partner.slot != Slot::Value {
             return None;
         }
         match direction {
+            _ if thread.is_null() => move_number(machine, L, channel, direction, &*partner.native)?,
             Direction::Send => state::move_slot(L, thread),
             Direction::Receive => state::move_slot(thread, L),
         }
@@ -346,6 +348,36 @@ unsafe fn transfer_simply(
             Turn::Switch => Some(machine.suspend_body(L, me)),
         }
     }
+}
+
+/// Moves a number between the slot of a script and a Rust tasklet that waits; `None`, and nothing, if that takes
+/// more.
+///
+/// # Safety
+/// As [`transfer`]; the partner waits on the channel.
+#[inline(always)]
+unsafe fn move_number(
+    machine: &Machine,
+    L: *mut lua_State,
+    channel: Link<Channel>,
+    direction: Direction,
+    partner: &Native,
+) -> Option<()> {
+    let Exchange::Value(place, carrier) = partner.exchange else { return None };
+    let carrier = machine.luau_carrier(channel, carrier);
+    // SAFETY: the exchange points to a place of the carrier's type, in a frame that stays until it is resumed.
+    unsafe {
+        match direction {
+            Direction::Send => {
+                if !carrier.put_number(place, state::number_on_top(L)?) {
+                    return None;
+                }
+                state::set_nil(L);
+            }
+            Direction::Receive => state::set_number(L, carrier.take_number(place)?),
+        }
+    }
+    Some(())
 }
 
 /// Sends the value on top of the stack, or receives one into its place (`semantics.md` 2B).
