@@ -38,6 +38,20 @@ bool is_plain(lua_State* L)
     const Closure* called = clvalue(ci->func);
     return called->isC && !called->c.cont && isLua(ci - 1) && !((ci - 1)->flags & LUA_CALLINFO_OPYIELD);
 }
+
+// The C function returns what is on top; as a rule that is one value, for which there is one use or none.
+void return_from_call(lua_State* L, int nargs)
+{
+    CallInfo* ci = L->ci;
+    if (LUAU_UNLIKELY(nargs != 1 || unsigned(ci->nresults) > 1))
+        return luau_poscall(L, L->top - nargs);
+    if (ci->nresults == 1)
+        setobj2s(L, ci->func, L->top - 1);
+    --ci;
+    L->ci = ci;
+    L->base = ci->base;
+    L->top = ci->top;
+}
 } // namespace
 
 extern "C"
@@ -61,7 +75,7 @@ int bluetick_resume(lua_State* L, int nargs)
     {
         // What the C function waits for is what it returns.
         L->status = LUA_OK;
-        luau_poscall(L, L->top - nargs);
+        return_from_call(L, nargs);
         luau_execute(L);
     }
     catch (...)

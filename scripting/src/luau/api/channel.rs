@@ -262,7 +262,7 @@ unsafe extern "C-unwind" fn send(L: *mut lua_State) -> c_int {
     }
 }
 
-#[inline]
+#[inline(always)]
 unsafe fn send_on(machine: &Machine, L: *mut lua_State, channel: Link<Channel>) -> c_int {
     // SAFETY: called from a C function with a handle and a value, which may be missing.
     unsafe {
@@ -285,7 +285,7 @@ unsafe extern "C-unwind" fn receive(L: *mut lua_State) -> c_int {
     }
 }
 
-#[inline]
+#[inline(always)]
 unsafe fn receive_from(machine: &Machine, L: *mut lua_State, channel: Link<Channel>) -> c_int {
     // SAFETY: called from a C function, which has room; the nil is its slot.
     unsafe {
