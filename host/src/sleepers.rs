@@ -4,6 +4,7 @@ use bluetick_scripting::{TaskletId, Vm, Wait};
 use slotmap::SecondaryMap;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 
 /// Time is compared to this many seconds, so that sums of frame times don't miss it by a rounding error.
 const TOLERANCE: f64 = 1e-7;
@@ -38,6 +39,69 @@ impl Ord for Entry {
     }
 }
 
+/// Seconds of its clock before which a sleeper is in the way of nobody who sleeps for less.
+const NEAR: f64 = 1.0;
+
+/// The entries of a clock, in two heaps: most sleeps are short, and would have to be sorted in each frame among all the
+/// long ones.
+#[derive(Default)]
+struct Queue {
+    /// Who is due before the horizon, or soon after it.
+    near: BinaryHeap<Reverse<Entry>>,
+    /// Nobody who is due before the horizon.
+    far: BinaryHeap<Reverse<Entry>>,
+    /// What the clock last showed, and [`NEAR`].
+    horizon: f64,
+}
+
+impl Queue {
+    #[inline]
+    fn push(&mut self, entry: Entry) {
+        let heap = if entry.due < self.horizon { &mut self.near } else { &mut self.far };
+        heap.push(Reverse(entry));
+    }
+
+    /// The clock shows this.
+    fn advance(&mut self, now: f64) {
+        self.horizon = now + NEAR;
+        while let Some(first) = self.far.peek_mut()
+            && first.0.due < self.horizon
+        {
+            self.near.push(PeekMut::pop(first));
+        }
+    }
+
+    /// The first one, if it is due by then.
+    fn pop_due(&mut self, by: f64) -> Option<Entry> {
+        let first = self.near.peek_mut().filter(|first| first.0.due <= by)?;
+        Some(PeekMut::pop(first).0)
+    }
+
+    fn len(&self) -> usize {
+        self.near.len() + self.far.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.near.iter().chain(&self.far).map(|Reverse(entry)| entry)
+    }
+
+    fn retain(&mut self, mut stays: impl FnMut(&Entry) -> bool) {
+        self.near.retain(|Reverse(entry)| stays(entry));
+        self.far.retain(|Reverse(entry)| stays(entry));
+    }
+
+    fn shift(&mut self, by: f64) {
+        for heap in [&mut self.near, &mut self.far] {
+            let shifted = std::mem::take(heap).into_vec().into_iter().map(|Reverse(mut entry)| {
+                entry.due += by;
+                Reverse(entry)
+            });
+            *heap = shifted.collect();
+        }
+        self.horizon += by;
+    }
+}
+
 /// The entry that counts for a tasklet.
 #[derive(Clone, Copy)]
 struct Asleep {
@@ -52,7 +116,7 @@ struct Asleep {
 /// (`semantics.md` 8.1).
 #[derive(Default)]
 pub(crate) struct Sleepers {
-    clocks: Vec<BinaryHeap<Reverse<Entry>>>,
+    clocks: Vec<Queue>,
     asleep: SecondaryMap<TaskletId, Asleep>,
     slept: u64,
 }
@@ -65,9 +129,9 @@ impl Sleepers {
         let number = self.slept;
         let index = usize::from(clock);
         if index >= self.clocks.len() {
-            self.clocks.resize_with(index + 1, BinaryHeap::new);
+            self.clocks.resize_with(index + 1, Queue::default);
         }
-        self.clocks[index].push(Reverse(Entry { due, number, wait }));
+        self.clocks[index].push(Entry { due, number, wait });
         self.asleep.insert(wait.tasklet, Asleep { number, due, clock, wait });
     }
 
@@ -75,11 +139,8 @@ impl Sleepers {
     pub fn wake(&mut self, vm: &Vm, clock: u16, now: f64) -> usize {
         let Some(sleepers) = self.clocks.get_mut(usize::from(clock)) else { return 0 };
         let mut woken = 0;
-        while let Some(Reverse(entry)) = sleepers.peek()
-            && entry.due <= now + TOLERANCE
-        {
-            let (wait, number) = (entry.wait, entry.number);
-            sleepers.pop();
+        sleepers.advance(now);
+        while let Some(Entry { wait, number, .. }) = sleepers.pop_due(now + TOLERANCE) {
             if self.asleep.get(wait.tasklet).is_some_and(|asleep| asleep.number == number) {
                 self.asleep.remove(wait.tasklet);
                 woken += usize::from(vm.wake(wait.tasklet, wait.parking));
@@ -91,12 +152,17 @@ impl Sleepers {
     /// When the first one is due by this clock, if somebody sleeps by it.
     pub fn next_due(&mut self, vm: &Vm, clock: u16) -> Option<f64> {
         let mut sleepers = std::mem::take(self.clocks.get_mut(usize::from(clock))?);
-        while let Some(Reverse(entry)) = sleepers.peek()
-            && !self.counts(vm, entry)
-        {
-            sleepers.pop();
+        let mut due = None;
+        for heap in [&mut sleepers.near, &mut sleepers.far] {
+            while let Some(first) = heap.peek_mut()
+                && !self.counts(vm, &first.0)
+            {
+                PeekMut::pop(first);
+            }
+            // Whoever is far is due later than all who are near, but where the clock has been turned back.
+            let first = heap.peek().map(|Reverse(entry)| entry.due);
+            due = [due, first].into_iter().flatten().reduce(f64::min);
         }
-        let due = sleepers.peek().map(|Reverse(entry)| entry.due);
         self.clocks[usize::from(clock)] = sleepers;
         due
     }
@@ -110,11 +176,7 @@ impl Sleepers {
     /// The clock shows another time by a jump: who sleeps by it sleeps as long as before (5.13).
     pub fn shift(&mut self, clock: u16, by: f64) {
         if let Some(sleepers) = self.clocks.get_mut(usize::from(clock)) {
-            let shifted = std::mem::take(sleepers).into_vec().into_iter().map(|Reverse(mut entry)| {
-                entry.due += by;
-                Reverse(entry)
-            });
-            *sleepers = shifted.collect();
+            sleepers.shift(by);
         }
         for (_, asleep) in self.asleep.iter_mut().filter(|(_, asleep)| asleep.clock == clock) {
             asleep.due += by;
@@ -136,7 +198,7 @@ impl Sleepers {
     pub fn all(&self, vm: &Vm) -> Vec<TaskletId> {
         let mut all = Vec::new();
         for sleepers in &self.clocks {
-            let mut entries: Vec<&Entry> = sleepers.iter().map(|Reverse(entry)| entry).collect();
+            let mut entries: Vec<&Entry> = sleepers.iter().collect();
             entries.sort();
             all.extend(entries.into_iter().filter(|entry| self.counts(vm, entry)).map(|e| e.wait.tasklet));
         }
@@ -146,7 +208,7 @@ impl Sleepers {
     /// How many sleep by this clock.
     pub fn count(&self, vm: &Vm, clock: u16) -> usize {
         let Some(sleepers) = self.clocks.get(usize::from(clock)) else { return 0 };
-        sleepers.iter().filter(|Reverse(entry)| self.counts(vm, entry)).count()
+        sleepers.iter().filter(|entry| self.counts(vm, entry)).count()
     }
 
     /// Of `sleeping` altogether, how many sleep by the wall clock, and how many by the clocks of groups.
@@ -162,7 +224,7 @@ impl Sleepers {
 
     /// Entries, those that wake nobody included.
     pub fn entries(&self) -> usize {
-        self.clocks.iter().map(BinaryHeap::len).sum()
+        self.clocks.iter().map(Queue::len).sum()
     }
 
     /// Forgets entries that wake nobody, if they are many beside the `sleeping`.
@@ -172,7 +234,7 @@ impl Sleepers {
         }
         let mut clocks = std::mem::take(&mut self.clocks);
         for sleepers in &mut clocks {
-            sleepers.retain(|Reverse(entry)| self.counts(vm, entry));
+            sleepers.retain(|entry| self.counts(vm, entry));
         }
         self.clocks = clocks;
         self.asleep.retain(|_, asleep| vm.is_waiting(asleep.wait));
@@ -182,5 +244,50 @@ impl Sleepers {
     fn counts(&self, vm: &Vm, entry: &Entry) -> bool {
         self.asleep.get(entry.wait.tasklet).is_some_and(|asleep| asleep.number == entry.number)
             && vm.is_waiting(entry.wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_queue_gives_its_entries_by_their_times_and_equal_ones_by_their_numbers(
+            steps in prop::collection::vec((0u8..4, 0u32..400), 0..300),
+        ) {
+            let mut queue = Queue::default();
+            let mut model: Vec<(f64, u64)> = Vec::new();
+            let (mut now, mut number) = (0.0, 0);
+            for (what, amount) in steps {
+                let seconds = f64::from(amount) / 100.0;
+                match what {
+                    0 | 1 => {
+                        number += 1;
+                        queue.push(Entry { due: now + seconds, number, wait: Wait { tasklet: TaskletId::default(), parking: 0 } });
+                        model.push((now + seconds, number));
+                    }
+                    2 => {
+                        now += seconds;
+                        queue.advance(now);
+                        let mut due: Vec<_> = model.iter().copied().filter(|&(due, _)| due <= now).collect();
+                        due.sort_by(|a, b| a.partial_cmp(b).expect("numbers"));
+                        model.retain(|&(due, _)| due > now);
+                        let given: Vec<_> = std::iter::from_fn(|| queue.pop_due(now)).map(|e| (e.due, e.number)).collect();
+                        prop_assert_eq!(given, due);
+                    }
+                    _ => {
+                        // The clock jumps, backwards too, and all that wait for it with it.
+                        let by = seconds - 2.0;
+                        now += by;
+                        queue.shift(by);
+                        model.iter_mut().for_each(|(due, _)| *due += by);
+                    }
+                }
+                prop_assert_eq!(queue.len(), model.len());
+                prop_assert_eq!(queue.iter().count(), model.len());
+            }
+        }
     }
 }
