@@ -69,10 +69,13 @@ impl Synchro {
     /// 15 ms, or half of what a slice may take.
     fn was_long(&mut self, vm: &Vm, time: &RealTime, seconds: Option<f64>) -> bool {
         let seconds = match (seconds, vm.slice_limit().length) {
+            // In a game that is the same on every machine no clock is asked.
+            (seconds, Budget::Ticks(_)) if seconds.is_none_or(|seconds| seconds > 0.0) => {
+                return vm.slice_used().is_some_and(|part| part >= NICE_PART);
+            }
             (Some(seconds), _) => seconds,
-            (None, Budget::Ticks(_)) => return vm.slice_used().is_some_and(|part| part >= NICE_PART),
             (None, Budget::Time(length)) => NICE.min(length.as_secs_f64() * NICE_PART),
-            (None, Budget::Unlimited) => NICE,
+            (None, Budget::Unlimited | Budget::Ticks(_)) => NICE,
         };
         let (slice, now) = (vm.work_done().0, time.now());
         match self.nice {
@@ -390,15 +393,24 @@ impl SynchroHandle {
 
     /// Waits for the next frame if the slice has gone on for so many seconds since the first call
     /// (`semantics.md` 5.18). `None` is 0.015, or half of the time that a [slice](crate::HostBuilder::slice) may take
-    /// if that is less; of a slice in ticks it is half of them.
+    /// if that is less; of a slice in ticks it is half of them, whatever the seconds. Does nothing where the caller
+    /// can't wait.
     ///
     /// # Errors
-    /// As [`sleep`](Self::sleep).
+    /// What is thrown at the tasklet meanwhile.
     pub fn be_nice(&self, seconds: impl Into<Option<f64>>) -> Result<(), Error> {
         let vm = self.library.vm()?;
-        if !self.library.synchro.borrow_mut().was_long(&vm, &self.library.time, seconds.into()) {
+        let mut synchro = self.library.synchro.borrow_mut();
+        let was_long = synchro.was_long(&vm, &self.library.time, seconds.into());
+        if synchro.over || !was_long {
             return Ok(());
         }
-        self.yield_()
+        drop(synchro);
+        let mut waits = false;
+        let waited = self.scheduler.park("be_nice", |wait| {
+            waits = true;
+            self.library.synchro.borrow_mut().yielders.push(wait);
+        });
+        if waits { waited } else { Ok(()) }
     }
 }

@@ -211,6 +211,28 @@ fn who_can_not_be_suspended_for_long_gets_an_error_that_no_pcall_stops() {
 }
 
 #[test]
+fn whoever_waits_for_a_tasklet_that_was_ended_so_may_stop_its_error() {
+    let vm = sliced(SliceLimit::ticks(100).hard(10));
+    spawn(
+        &vm,
+        "local function endless() table.sort({ 3, 2, 1 }, function() while true do end end) end
+         local ward = uthread.new(endless)
+         local ok, err = pcall(uthread.join, ward)
+         note(ok, err.kind)
+         note(pcall(uthread.all, { endless, scheduler.schedule }))
+         note('on')
+         pcall(endless)
+         note('never')",
+    );
+    for _ in 0..10 {
+        vm.run_ready(|| true);
+    }
+    let notes = notes(&vm);
+    assert!(notes.starts_with("false:budget false:") && notes.ends_with(" on"), "{notes}");
+    assert_eq!(failures(&vm).len(), 1, "the error of a slice of one's own is stopped by nobody");
+}
+
+#[test]
 fn the_error_has_its_kind() {
     let vm = sliced(SliceLimit::ticks(SLICE));
     let text = "scheduler.set_error_handler(function(e) note(e.kind) end)

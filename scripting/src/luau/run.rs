@@ -343,6 +343,7 @@ impl Machine {
             }
             if status != LUA_OK {
                 self.restore_budget_error(body);
+                self.forget_budget_error(body);
             }
             if self.host_takes_errors.get() {
                 // Left set, a trap would keep all others from waiting.
