@@ -719,6 +719,61 @@ fn in_slices_of_ticks_being_nice_asks_no_clock() {
     assert!(asked.get() > 0);
 }
 
+/// F6, in Rust.
+#[test]
+fn rust_sleeps_until_a_time_and_wakes_sleepers_of_either_language_or_gives_them_another_time() {
+    let body = "world:hand_over(scheduler.getcurrent())
+         print(synchro.sleep(50), clock.frame())
+         synchro.sleep(50)
+         print('second', clock.frame())
+         synchro.sleep_wall(50)
+         print('third', clock.frame())";
+    let handed = std::rc::Rc::new(std::cell::RefCell::new(None));
+    let place = handed.clone();
+    let mut game = Game::build([("it", script(body))], |builder| {
+        builder.function("hand_over", move |_, tasklet: bluetick::Tasklet| {
+            *place.borrow_mut() = Some(tasklet);
+            Ok::<_, &str>(())
+        })
+    });
+    game.spawn("it");
+    let (synchro, scheduler) = (game.host.synchro(), game.host.vm().scheduler());
+    let woke = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+    let (mine, seen) = (synchro.clone(), woke.clone());
+    let sleeper = scheduler
+        .spawn(move || {
+            mine.sleep_until(0.5)?;
+            seen.borrow_mut().push("until");
+            mine.sleep_until(-1.0)?;
+            seen.borrow_mut().push("past");
+            mine.sleep_until_wall(1e6)?;
+            seen.borrow_mut().push("wall");
+            Ok::<_, bluetick::Error>(())
+        })
+        .unwrap();
+    game.frames(2);
+    assert_eq!(*woke.borrow(), ["until"]);
+    game.frames(2);
+    assert_eq!(*woke.borrow(), ["until", "past"]);
+    assert_eq!(synchro.wakeup_at(&sleeper, 0.0).unwrap_err().kind, bluetick::ErrorKind::Type);
+    synchro.wakeup_at_wall(&sleeper, 1.25).unwrap();
+    game.frames(1);
+    assert_eq!(*woke.borrow(), ["until", "past", "wall"]);
+    for wrong in [f64::NAN, f64::INFINITY] {
+        assert!(synchro.wakeup_at(&sleeper, wrong).is_err());
+    }
+    assert!(synchro.wakeup(&sleeper).is_err(), "it has ended");
+
+    let script = handed.take().expect("the script's tasklet");
+    synchro.wakeup(&script).unwrap();
+    game.frames(1);
+    synchro.wakeup_at(&script, 1.75).unwrap();
+    game.frames(1);
+    synchro.wakeup_at_wall(&script, 0.0).unwrap();
+    game.frames(1);
+    assert_eq!(game.printed(), "nil\t6 second\t7 third\t8");
+}
+
 /// F9, in Rust.
 #[test]
 fn who_is_nice_in_rust_gives_the_frame_up_and_where_it_can_t_wait_goes_on() {
