@@ -50,6 +50,9 @@ pub struct Options {
 /// so it is about the 5 ms that a slice has otherwise.
 const SLICE: u64 = 500_000;
 
+/// Ticks that the scripts of a frame may have in a reproducible game, for the 250 ms that they have otherwise.
+const FRAME: u64 = 50 * SLICE;
+
 /// A project that plays.
 pub struct Live {
     world: World,
@@ -106,7 +109,7 @@ impl Live {
         let mut builder =
             ScriptHost::builder().library(library).watch(options.watch).seed(seed).keep_printed();
         if options.reproducible {
-            builder = builder.budget(Duration::MAX).slice(SliceLimit::ticks(SLICE));
+            builder = builder.budget(bluetick::Budget::Ticks(FRAME)).slice(SliceLimit::ticks(SLICE));
         }
         if options.dilate {
             builder = builder.time_dilation(TimeDilation::default());
@@ -549,6 +552,16 @@ mod tests {
             assert!((100_000..1_000_000).contains(&ticks), "{ticks}");
         }
         assert_eq!(live.load.interrupted, 3);
+    }
+
+    #[test]
+    fn a_frame_of_a_reproducible_game_ends_whatever_its_scripts_do() {
+        let dir = project("return { run = function() while true do scheduler.schedule() end end }");
+        let mut live = live(&dir, true);
+        let before = live.host.vm().ticks();
+        live.tick(0.1);
+        assert!(live.host.vm().ticks() - before <= FRAME);
+        assert_eq!(live.load.left_over, 1);
     }
 
     #[test]
