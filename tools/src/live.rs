@@ -50,8 +50,9 @@ pub struct Options {
 /// so it is about the 5 ms that a slice has otherwise.
 const SLICE: u64 = 500_000;
 
-/// Ticks that the scripts of a frame may have in a reproducible game, for the 250 ms that they have otherwise.
-const FRAME: u64 = 50 * SLICE;
+/// Ticks that the scripts of a frame may have in a reproducible game, for the 250 ms that they have otherwise: fewer than
+/// are as long, because to switch, and to make tasklets, takes longer than a tick.
+const FRAME: u64 = 10 * SLICE;
 
 /// A project that plays.
 pub struct Live {
