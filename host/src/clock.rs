@@ -8,6 +8,13 @@ use std::rc::Rc;
 /// The most clock groups that there may be.
 const MOST_GROUPS: usize = 1000;
 
+/// The most time that passes in a frame, by whichever clock, in seconds: some thirty years. So no clock ever shows
+/// what is no number, and all go on, whatever they are told.
+const LONGEST_FRAME: f64 = 1e9;
+
+/// The farthest time that a clock can be set to, in seconds, before or after its start.
+pub(crate) const FARTHEST: f64 = 1e12;
+
 /// How much of a frame's time a correction of the wall clock may add or take (`semantics.md` 5.26).
 const CORRECTION: f64 = 0.02;
 
@@ -59,7 +66,7 @@ impl Group {
     }
 
     fn advance(&mut self, parents: f64) {
-        self.delta = if self.paused { 0.0 } else { parents * self.scale };
+        self.delta = if self.paused { 0.0 } else { (parents * self.scale).min(LONGEST_FRAME) };
         self.now += self.delta;
     }
 }
@@ -93,7 +100,7 @@ impl Clocks {
 
     /// The next frame begins. A time that is no time counts as none.
     pub fn advance(&mut self, dt: f64) -> Clock {
-        let dt = if dt.is_finite() { dt.max(0.0) } else { 0.0 };
+        let dt = if dt.is_finite() { dt.clamp(0.0, LONGEST_FRAME) } else { 0.0 };
         let most = dt * CORRECTION;
         let corrected = self.correction.clamp(-most, most);
         self.correction -= corrected;
@@ -207,8 +214,8 @@ impl Clocks {
     /// Sets a clock; the difference to what it showed.
     pub fn jump(&mut self, clock: ClockId, to: f64) -> Result<f64, Error> {
         let index = self.check(clock)?;
-        if !to.is_finite() {
-            return Err(Error::wrong_type(format!("a clock can't show {to}")));
+        if !(-FARTHEST..=FARTHEST).contains(&to) {
+            return Err(Error::wrong_type(format!("a clock can't show {to:e}")));
         }
         let by = to - self.groups[index].now;
         self.groups[index].now = to;
@@ -352,6 +359,24 @@ mod tests {
     }
 
     #[test]
+    fn huge_times_and_scales_leave_clocks_that_go_on() {
+        let mut clocks = Clocks::new(None);
+        let mut inner = ClockId::SIM;
+        for name in ["a", "b", "c"] {
+            inner = clocks.add(name, inner).unwrap();
+            clocks.set_scale(inner, 1e6).unwrap();
+        }
+        for _ in 0..100 {
+            clocks.advance(f64::MAX);
+        }
+        for clock in [ClockId::WALL, ClockId::SIM, inner] {
+            let before = clocks.now(clock);
+            clocks.advance(1.0);
+            assert!(clocks.now(clock) > before && clocks.now(clock).is_finite(), "{before}");
+        }
+    }
+
+    #[test]
     fn nested_groups_multiply() {
         let mut clocks = Clocks::new(None);
         let outer = clocks.add("outer", ClockId::SIM).unwrap();
@@ -381,6 +406,7 @@ mod tests {
         assert!(clocks.set_scale(ClockId::WALL, 1.0).is_err());
         assert!(clocks.set_paused(ClockId::WALL, true).is_err());
         assert!(clocks.jump(ClockId::SIM, f64::NAN).is_err());
+        assert!(clocks.jump(ClockId::SIM, -1e300).is_err());
         assert!(clocks.correct(f64::INFINITY).is_err());
         assert!(clocks.add("sim", ClockId::SIM).is_err());
         assert!(clocks.set_scale(ClockId(7), 1.0).is_err());

@@ -3,9 +3,11 @@
 //! CCP's state machine: a server that has not got through its tasklets for long decides on a slower pace, some
 //! seconds ahead, tells its clients, and all of them take it up at the same moment of simulated time.
 
+use crate::clock::FARTHEST;
 use std::collections::VecDeque;
 
-/// When and how far time is dilated.
+/// When and how far time is dilated. What makes no sense is taken as the nearest that does: a pace is from 0.001 to
+/// 1000, a step down makes it slower and a step up faster, and no time is negative.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TimeDilation {
     /// The slowest pace. Default: 0.1.
@@ -27,6 +29,24 @@ pub struct TimeDilation {
 impl Default for TimeDilation {
     fn default() -> Self {
         Self { min: 0.1, max: 1.0, overload: 10.0, underload: 2.0, down: 0.8254, up: 1.059254, lead: 2.0 }
+    }
+}
+
+impl TimeDilation {
+    /// With numbers that make sense, so that time goes on whatever the game has set.
+    fn sound(self) -> Self {
+        let Self { min, max, overload, underload, down, up, lead } = Self::default();
+        let or = |value: f64, default: f64| if value.is_nan() { default } else { value };
+        let min = or(self.min, min).clamp(1e-3, 1e3);
+        Self {
+            min,
+            max: or(self.max, max).clamp(min, 1e3),
+            overload: or(self.overload, overload).max(0.0),
+            underload: or(self.underload, underload).max(0.0),
+            down: or(self.down, down).clamp(0.0, 1.0),
+            up: or(self.up, up).max(1.0),
+            lead: or(self.lead, lead).clamp(0.0, 1e6),
+        }
     }
 }
 
@@ -72,7 +92,8 @@ impl ClockMessage {
     /// All its numbers are some that a clock can show.
     pub(crate) fn is_sound(&self) -> bool {
         let sound = |event: &DilationEvent| {
-            event.wall.is_finite() && event.sim.is_finite() && (0.0..=1e6).contains(&event.factor)
+            let times = [event.wall, event.sim];
+            times.iter().all(|time| time.abs() <= FARTHEST) && (0.0..=1e6).contains(&event.factor)
         };
         match self {
             Self::Init { now, pending, .. } => sound(now) && pending.iter().all(sound),
@@ -115,7 +136,7 @@ fn later(a: f64, b: f64) -> bool {
 impl Timeline {
     pub fn new(settings: Option<TimeDilation>) -> Self {
         Self {
-            settings,
+            settings: settings.map(TimeDilation::sound),
             mode: if settings.is_some() { Mode::Master } else { Mode::Locked },
             base: DilationEvent { factor: 1.0, wall: 0.0, sim: 0.0 },
             pending: VecDeque::new(),
@@ -197,7 +218,7 @@ impl Timeline {
 
     /// Time is dilated from now on, or not any more.
     pub fn set_dilation(&mut self, settings: Option<TimeDilation>) {
-        self.settings = settings;
+        self.settings = settings.map(TimeDilation::sound);
         self.mode = if settings.is_some() { Mode::Master } else { Mode::Locked };
         self.pending.clear();
         let factor = if settings.is_some() { self.base.factor } else { 1.0 };
@@ -390,6 +411,35 @@ mod tests {
                 assert!((0.0..=0.1 + 1e-9).contains(&passed), "never back, at most twice as fast: {passed}");
             }
             assert!((follower.sim - (100.0 + wall * 0.5)).abs() < 1e-3);
+        }
+    }
+
+    #[test]
+    fn settings_that_make_no_sense_neither_stop_time_nor_turn_it_back() {
+        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, 0.0, 1e300] {
+            let good = TimeDilation { overload: 0.5, underload: 0.5, lead: 0.2, ..TimeDilation::default() };
+            for settings in [
+                TimeDilation { min: value, ..good },
+                TimeDilation { max: value, ..good },
+                TimeDilation { down: value, ..good },
+                TimeDilation { up: value, ..good },
+                TimeDilation { lead: value, ..good },
+                TimeDilation { overload: value, underload: value, ..good },
+                TimeDilation { min: value, max: value, down: value, up: value, lead: value, ..good },
+            ] {
+                let mut timeline = Timeline::new(Some(settings));
+                let mut wall = 0.0;
+                for frame in 0..600 {
+                    wall += 0.1;
+                    let passed = timeline.advance(wall, 0.1);
+                    assert!(passed > 0.0 && passed <= 0.1001 * 1e3, "{passed} with {settings:?}");
+                    timeline.judge(frame % 300 < 150);
+                }
+            }
+        }
+        for time in [f64::NAN, -1e300, f64::INFINITY] {
+            let now = DilationEvent { factor: 1.0, wall: time, sim: 0.0 };
+            assert!(!ClockMessage::Init { master: 1, now, pending: Vec::new() }.is_sound());
         }
     }
 

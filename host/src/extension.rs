@@ -15,7 +15,7 @@ use bevy_ecs::entity::Entity;
 use bevy_ecs::hierarchy::Children;
 use bevy_ecs::world::World;
 use bluetick_scripting::raw::*;
-use bluetick_scripting::{Error, ErrorKind, OwnerId, Vm};
+use bluetick_scripting::{Call, Error, ErrorKind, OwnerId, Reply, Vm};
 use mlua::{Function, MultiValue, Value};
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -125,10 +125,7 @@ impl EntityExtension for Extension {
         // SAFETY: as `get`; what is alive here owns nothing.
         unsafe {
             match method {
-                0 => match self.spawn(L, entity) {
-                    Ok(()) => 0,
-                    Err(Error { kind, message, .. }) => raise(L, kind, message),
-                },
+                0 => host_call(L, |call| self.spawn(call, L, entity)),
                 1 => host_call(L, |call| waiting.wait_for(call, entity)),
                 _ => host_call(L, |call| waiting.changed(call, entity)),
             }
@@ -266,8 +263,8 @@ impl Extension {
         Ok(())
     }
 
-    /// `entity:spawn(f, ...)`: a tasklet that belongs to the entity's script.
-    unsafe fn spawn(&self, L: *mut lua_State, entity: Entity) -> Result<(), Error> {
+    /// `entity:spawn(f, ...)`: a tasklet that belongs to the entity's script, and returns it.
+    unsafe fn spawn(&self, call: &mut Call<'_>, L: *mut lua_State, entity: Entity) -> Result<Reply, Error> {
         let Some(vm) = self.vm.upgrade() else { return Err(Error::wrong_type("the host is gone")) };
         let owner = self.instances.borrow().owner(entity, self.running(&vm)).ok_or_else(|| {
             Error::new(
@@ -292,6 +289,10 @@ impl Extension {
             return Err(Error::wrong_type("spawn: expected a function and its arguments"));
         };
         let f: Function = f;
-        vm.spawn(&f, arguments, owner).map(drop)
+        let spawned = vm.spawn(&f, arguments, owner)?;
+        match vm.scheduler().tasklet_of(spawned) {
+            Some(tasklet) => call.push(tasklet).map(|()| Reply::Pushed(1)),
+            None => Ok(Reply::Nothing),
+        }
     }
 }

@@ -269,7 +269,7 @@ impl HostBuilder {
     /// mended; else the error ends it. Default: yes. A game that nobody edits any more had better say no: what is
     /// parked stays in memory, and is not [started again](crate::Restart) by itself.
     ///
-    /// It has no effect in builds of `bluetick-scripting` without the feature `reload`. An error that somebody else
+    /// It has no effect in builds without the feature `reload`. An error that somebody else
     /// gets, by `pcall` or by `uthread.join` say, parks nobody.
     ///
     /// ```

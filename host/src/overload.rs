@@ -76,4 +76,6 @@
 //!
 //! Budgets in real time end frames where the machine's speed has them end. With budgets in ticks
 //! ([`Budget::Ticks`](crate::Budget::Ticks)), of frames and of slices, the same inputs give the same order of
-//! switches everywhere; but for tasklets that wait for other threads, which end when they end.
+//! switches everywhere; but for tasklets that wait for other threads, which end when they end. A tick is a call or a
+//! round of a loop, and however long the function of the library takes that is called: so where slices are in ticks,
+//! a loop that sorts long lists, or a pattern with `%b` in a long text, takes the time that it takes.

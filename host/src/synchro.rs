@@ -4,7 +4,7 @@ use crate::clock::{ClockId, SharedClocks};
 use crate::pump::Pump;
 use crate::sleepers::Sleepers;
 use crate::time::RealTime;
-use bluetick_scripting::{Budget, Call, Error, Reply, Scheduler, TaskletId, Vm, Wait};
+use bluetick_scripting::{Budget, Call, Error, Reply, Scheduler, Tasklet, TaskletId, Vm, Wait};
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
@@ -69,10 +69,13 @@ impl Synchro {
     /// 15 ms, or half of what a slice may take.
     fn was_long(&mut self, vm: &Vm, time: &RealTime, seconds: Option<f64>) -> bool {
         let seconds = match (seconds, vm.slice_limit().length) {
+            // In a game that is the same on every machine no clock is asked.
+            (seconds, Budget::Ticks(_)) if seconds.is_none_or(|seconds| seconds > 0.0) => {
+                return vm.slice_used().is_some_and(|part| part >= NICE_PART);
+            }
             (Some(seconds), _) => seconds,
-            (None, Budget::Ticks(_)) => return vm.slice_used().is_some_and(|part| part >= NICE_PART),
             (None, Budget::Time(length)) => NICE.min(length.as_secs_f64() * NICE_PART),
-            (None, Budget::Unlimited) => NICE,
+            (None, Budget::Unlimited | Budget::Ticks(_)) => NICE,
         };
         let (slice, now) = (vm.work_done().0, time.now());
         match self.nice {
@@ -141,14 +144,30 @@ impl Library {
         Ok(Reply::Parked(wait))
     }
 
-    /// `wakeup(tasklet, value?)` and, with `when`, `wakeup_at(tasklet, when, value?)`.
+    /// `wakeup(tasklet, value?)` and, by a clock, `wakeup_at(tasklet, when, value?)`.
     fn wake(&self, call: &Call<'_>, verb: &str, wall: Option<bool>) -> Result<Reply, Error> {
-        let vm = self.vm()?;
         let tasklet = call.tasklet_at(1, &format!("{verb}: tasklet"))?;
-        let when = match wall {
-            Some(_) => Some(time(call, 2, verb)?),
+        let at = match wall {
+            Some(wall) => Some((wall, time(call, 2, verb)?)),
             None => None,
         };
+        if let Some(wait) = self.due_now(verb, tasklet, at)? {
+            let value: mlua::Value = call.get(if at.is_some() { 3 } else { 2 })?;
+            self.vm()?.wake_with(wait, value)?;
+        }
+        Ok(Reply::Nothing)
+    }
+
+    /// The wait of a sleeper that is to be woken at once; with a time, by the wall clock or not, that is not over
+    /// yet, it sleeps until then.
+    fn due_now(
+        &self,
+        verb: &str,
+        tasklet: TaskletId,
+        at: Option<(bool, f64)>,
+    ) -> Result<Option<Wait>, Error> {
+        let vm = self.vm()?;
+        let wall = at.map(|(wall, _)| wall);
         let asleep = self.synchro.borrow().sleepers.clock_of(&vm, tasklet);
         let by_wall = |clock| clock == ClockId::WALL.index();
         let Some((wait, clock)) = asleep.filter(|&(_, clock)| wall.is_none_or(|wall| wall == by_wall(clock)))
@@ -160,16 +179,14 @@ impl Library {
             };
             return Err(Error::wrong_type(format!("{verb}: the tasklet is not asleep{by}")));
         };
-        if let Some(when) = when {
+        if let Some((_, when)) = at {
             let id = self.clocks.with(|clocks| if clock == 0 { ClockId::WALL } else { clocks.of(clock) });
             if when > self.clocks.with(|clocks| clocks.now(id)) {
                 self.synchro.borrow_mut().sleepers.sleep(wait, clock, when);
-                return Ok(Reply::Nothing);
+                return Ok(None);
             }
         }
-        let value: mlua::Value = call.get(if when.is_some() { 3 } else { 2 })?;
-        vm.wake_with(wait, value)?;
-        Ok(Reply::Nothing)
+        Ok(Some(wait))
     }
 }
 
@@ -284,7 +301,10 @@ fn check_seconds(seconds: f64, verb: &str, longest: f64, that_is: &str) -> Resul
 
 /// A time of a clock; an error says what is wrong with it.
 fn time(call: &Call<'_>, index: i32, verb: &str) -> Result<f64, Error> {
-    let time = number(call, index, verb, "time")?;
+    check_time(number(call, index, verb, "time")?, verb)
+}
+
+fn check_time(time: f64, verb: &str) -> Result<f64, Error> {
     if !time.is_finite() {
         return Err(Error::wrong_type(format!("{verb}: time has to be a finite number, got {time}")));
     }
@@ -300,7 +320,8 @@ fn what(verb: &str, argument: &str) -> String {
     format!("{verb}: {argument}")
 }
 
-/// Waiting for time to pass, in tasklets whose body is Rust: the functions of `synchro` under the same names.
+/// Waiting for time to pass, in tasklets whose body is Rust: the functions of `synchro` under the same names, but for
+/// its shutdown, which is the [host's](crate::ScriptHost::shut_down).
 ///
 /// ```
 /// use bevy_ecs::prelude::*;
@@ -352,7 +373,8 @@ impl SynchroHandle {
     /// Of kind `type` for a time that is no time or longer than a day; of kind `boundary` where the caller can't
     /// wait; and what is thrown at the tasklet meanwhile.
     pub fn sleep(&self, seconds: f64) -> Result<(), Error> {
-        self.sleep_by(check_seconds(seconds, "sleep", LONGEST, "a day")?, false)
+        let seconds = check_seconds(seconds, "sleep", LONGEST, "a day")?;
+        self.sleep_by(false, |now| now + seconds)
     }
 
     /// Sleeps for so many seconds of the wall clock.
@@ -360,10 +382,61 @@ impl SynchroHandle {
     /// # Errors
     /// As [`sleep`](Self::sleep); two days are the longest.
     pub fn sleep_wall(&self, seconds: f64) -> Result<(), Error> {
-        self.sleep_by(check_seconds(seconds, "sleep_wall", LONGEST_WALL, "two days")?, true)
+        let seconds = check_seconds(seconds, "sleep_wall", LONGEST_WALL, "two days")?;
+        self.sleep_by(true, |now| now + seconds)
     }
 
-    fn sleep_by(&self, seconds: f64, wall: bool) -> Result<(), Error> {
+    /// Sleeps until the tasklet's clock shows this time; until the next frame if it does so already.
+    ///
+    /// # Errors
+    /// As [`sleep`](Self::sleep).
+    pub fn sleep_until(&self, time: f64) -> Result<(), Error> {
+        let time = check_time(time, "sleep_until")?;
+        self.sleep_by(false, |now| time.max(now))
+    }
+
+    /// Sleeps until the wall clock shows this time; until the next frame if it does so already.
+    ///
+    /// # Errors
+    /// As [`sleep`](Self::sleep).
+    pub fn sleep_until_wall(&self, time: f64) -> Result<(), Error> {
+        let time = check_time(time, "sleep_until_wall")?;
+        self.sleep_by(true, |now| time.max(now))
+    }
+
+    /// Wakes a tasklet that sleeps by whichever clock, of Rust or of a script: it is the last in the run queue.
+    ///
+    /// # Errors
+    /// Of kind `type` if it doesn't sleep.
+    pub fn wakeup(&self, tasklet: &Tasklet) -> Result<(), Error> {
+        self.wake("wakeup", tasklet, None)
+    }
+
+    /// Has a tasklet that sleeps by simulated time sleep until its clock shows this time instead; it wakes at once if
+    /// it does so already.
+    ///
+    /// # Errors
+    /// Of kind `type` if it doesn't sleep by simulated time, or for a time that is no time.
+    pub fn wakeup_at(&self, tasklet: &Tasklet, time: f64) -> Result<(), Error> {
+        self.wake("wakeup_at", tasklet, Some((false, check_time(time, "wakeup_at")?)))
+    }
+
+    /// As [`wakeup_at`](Self::wakeup_at), for one that sleeps by the wall clock.
+    ///
+    /// # Errors
+    /// Of kind `type` if it doesn't sleep by the wall clock, or for a time that is no time.
+    pub fn wakeup_at_wall(&self, tasklet: &Tasklet, time: f64) -> Result<(), Error> {
+        self.wake("wakeup_at_wall", tasklet, Some((true, check_time(time, "wakeup_at_wall")?)))
+    }
+
+    fn wake(&self, verb: &str, tasklet: &Tasklet, at: Option<(bool, f64)>) -> Result<(), Error> {
+        if let Some(wait) = self.library.due_now(verb, tasklet.id(), at)? {
+            self.library.vm()?.wake(wait.tasklet, wait.parking);
+        }
+        Ok(())
+    }
+
+    fn sleep_by(&self, wall: bool, due: impl FnOnce(f64) -> f64) -> Result<(), Error> {
         if self.library.synchro.borrow().over {
             return Ok(());
         }
@@ -373,7 +446,7 @@ impl SynchroHandle {
             (clock, clocks.now(clock))
         });
         self.scheduler.park("sleep", |wait| {
-            self.library.synchro.borrow_mut().sleepers.sleep(wait, clock.index(), now + seconds);
+            self.library.synchro.borrow_mut().sleepers.sleep(wait, clock.index(), due(now));
         })
     }
 
@@ -390,15 +463,24 @@ impl SynchroHandle {
 
     /// Waits for the next frame if the slice has gone on for so many seconds since the first call
     /// (`semantics.md` 5.18). `None` is 0.015, or half of the time that a [slice](crate::HostBuilder::slice) may take
-    /// if that is less; of a slice in ticks it is half of them.
+    /// if that is less; of a slice in ticks it is half of them, whatever the seconds. Does nothing where the caller
+    /// can't wait.
     ///
     /// # Errors
-    /// As [`sleep`](Self::sleep).
+    /// What is thrown at the tasklet meanwhile.
     pub fn be_nice(&self, seconds: impl Into<Option<f64>>) -> Result<(), Error> {
         let vm = self.library.vm()?;
-        if !self.library.synchro.borrow_mut().was_long(&vm, &self.library.time, seconds.into()) {
+        let mut synchro = self.library.synchro.borrow_mut();
+        let was_long = synchro.was_long(&vm, &self.library.time, seconds.into());
+        if synchro.over || !was_long {
             return Ok(());
         }
-        self.yield_()
+        drop(synchro);
+        let mut waits = false;
+        let waited = self.scheduler.park("be_nice", |wait| {
+            waits = true;
+            self.library.synchro.borrow_mut().yielders.push(wait);
+        });
+        if waits { waited } else { Ok(()) }
     }
 }

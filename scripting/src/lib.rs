@@ -293,6 +293,7 @@ extern crate self as bluetick_scripting;
 mod budget;
 mod luau;
 mod native;
+mod nearest;
 mod reload;
 mod scheduler;
 
@@ -303,6 +304,7 @@ pub use luau::{
     VmConfig, Wait, excerpt,
 };
 pub use native::{Channel, IntoOutcome, Iter, RunLimit, Scheduler, Tasklet, uthread};
+pub use nearest::did_you_mean;
 pub use reload::{Difference, ParkCode, Parked, Pin, PinCode, Reason, ReloadReport, ReloadedModule, Stale};
 pub use scheduler::{ChannelId, Error, ErrorKind, Overflow, OwnerId, TaskletId};
 

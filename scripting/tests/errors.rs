@@ -683,3 +683,67 @@ fn whatever_follows_a_switch_ends_as_if_there_had_been_none() {
         assert_eq!(message.is_none(), expected.is_empty(), "{text}: {message:?}");
     }
 }
+
+#[test]
+fn a_tasklets_error_that_ends_main_is_told_with_the_place_where_it_was_raised() {
+    for (text, expected) in [
+        ("scheduler.run()", "test.luau:2 in function 'boom'\ntest.luau:4 in function 'child'\n"),
+        ("channel():receive()", "test.luau:2 in function 'boom'\ntest.luau:4 in function 'child'\n"),
+        // Main has stopped it, and fails by itself.
+        ("pcall(scheduler.run) error('own')", "test.luau:7 in the main chunk or an unnamed function\n"),
+    ] {
+        let vm = vm();
+        let main = load(
+            &vm,
+            &format!(
+                "local function boom()
+                    error('oh')
+                end
+                local function child() boom() end
+                tasklet(child)()
+                note('on')
+                {text}"
+            ),
+        );
+        let failure = vm.run_main(&main, ()).expect_err("it fails");
+        assert_eq!(failure.traceback, expected, "{text}: {}", failure.message);
+    }
+}
+
+/// The VM itself says `attempt to call a nil value` and no more. Names are read by the reload's knowledge of code.
+#[cfg(feature = "reload")]
+#[test]
+fn a_call_of_nothing_is_told_with_its_name_and_the_nearest_that_there_is() {
+    let vm = vm();
+    for (text, expected) in [
+        ("prnt('x')", ": there is no global 'prnt' (did you mean 'print'?)"),
+        ("zzz()", ": there is no global 'zzz'"),
+        ("local a = string.uper('x')", ": 'string' has no 'uper' (did you mean 'upper'?)"),
+        ("M.hutn(1, prnt)", ": 'M' has no 'hutn' (did you mean 'hunt'?)"),
+        ("local m = { bark = 1 } m.brak()", ": 'm' has no 'brak' (did you mean 'bark'?)"),
+        ("M.inner.og()", ": 'inner' has no 'og'"),
+        ("local f = M.inner.og f()", ": 'f' is nil"),
+        ("f()", ": 'f' is nil"),
+        ("M.hunt(prnt(1), 2)", ": there is no global 'prnt' (did you mean 'print'?)"),
+        ("coroutine.wrap(function() prnt() end)()", ": there is no global 'prnt' (did you mean 'print'?)"),
+        (
+            "table.sort({ 2, 1 }, function() prnt() end)",
+            ": there is no global 'prnt' (did you mean 'print'?)",
+        ),
+        ("scheduler.schedule() prnt()", ": there is no global 'prnt' (did you mean 'print'?)"),
+        // Nobody knows a name.
+        ("(M.inner.og or nil)()", ""),
+        ("M.hunt()()", ""),
+        ("M[1]()", ""),
+        ("pcall(nil) error('attempt to call a nil value')", ""),
+    ] {
+        let text = format!(
+            "local M = {{ inner = {{}} }} function M.hunt() end local f = print f = nil (function() {text} end)()"
+        );
+        spawn(&vm, &text);
+        vm.run_ready(|| true);
+        let ended = vm.take_ended().into_iter().find_map(|ended| ended.failure).expect("it fails");
+        let expected = format!("test.luau:1: attempt to call a nil value{expected}");
+        assert!(ended.message.ends_with(&expected), "{text}: {}", ended.message);
+    }
+}

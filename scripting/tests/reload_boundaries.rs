@@ -20,6 +20,7 @@ fn with_rust(files: Files) -> Stage {
 }
 
 #[test]
+#[cfg_attr(not(feature = "reload"), ignore = "frames do not move")]
 fn s52_frames_around_a_function_of_rust_move_each_by_itself() {
     let text = |above: &str, inner: &str, step: u32, say: &str| {
         format!(
@@ -54,6 +55,7 @@ fn s52_frames_around_a_function_of_rust_move_each_by_itself() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "reload"), ignore = "frames do not move")]
 fn s52_a_tasklet_of_rust_waits_in_a_function_that_is_edited() {
     let text = |above: &str, step: u32| {
         format!(

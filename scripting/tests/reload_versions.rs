@@ -221,6 +221,7 @@ fn s37_an_interrupted_tasklet_stays_until_it_has_waited() {
     assert_eq!(stage.notes(), "", "it is in the middle of its loop");
     let report = stage.save(&text(2, 1500));
     assert_eq!((codes(&report).as_str(), report.moved), ("1 RL109", 0), "{report}");
+    assert!(report.to_string().contains("        restart m.luau if it never waits; else "), "{report}");
     stage.step();
     assert_eq!(stage.notes(), "1500", "it has finished the loop on old text");
     let report = stage.save(&text(3, 1500));

@@ -211,6 +211,28 @@ fn who_can_not_be_suspended_for_long_gets_an_error_that_no_pcall_stops() {
 }
 
 #[test]
+fn whoever_waits_for_a_tasklet_that_was_ended_so_may_stop_its_error() {
+    let vm = sliced(SliceLimit::ticks(100).hard(10));
+    spawn(
+        &vm,
+        "local function endless() table.sort({ 3, 2, 1 }, function() while true do end end) end
+         local ward = uthread.new(endless)
+         local ok, err = pcall(uthread.join, ward)
+         note(ok, err.kind)
+         note(pcall(uthread.all, { endless, scheduler.schedule }))
+         note('on')
+         pcall(endless)
+         note('never')",
+    );
+    for _ in 0..10 {
+        vm.run_ready(|| true);
+    }
+    let notes = notes(&vm);
+    assert!(notes.starts_with("false:budget false:") && notes.ends_with(" on"), "{notes}");
+    assert_eq!(failures(&vm).len(), 1, "the error of a slice of one's own is stopped by nobody");
+}
+
+#[test]
 fn the_error_has_its_kind() {
     let vm = sliced(SliceLimit::ticks(SLICE));
     let text = "scheduler.set_error_handler(function(e) note(e.kind) end)
@@ -456,13 +478,24 @@ fn library_functions_whose_work_has_no_bound_refuse_too_much_of_it() {
         refused("budget", { "string.find: to look for 500001 bytes in 1000000" }, string.find, long, needle, 1, true)
         refused("budget", { "string.find" }, string.find, long, needle)
         refused("budget", { "string.split" }, string.split, long, needle)
+        -- One step of a pattern: each byte with each of a set.
+        local set = `[{needle}x]*`
+        for _, name in { "find", "match", "gmatch", "gsub" } do
+            refused("budget", { `string.{name}: to look for` }, string[name], long, set, "")
+        end
+        eq(("key = value"):match("^(%w+)%s*=%s*(%w+)$"), "key")
+        eq((("hello"):gsub("[eo]", { e = "3", o = "0" })), "h3ll0")
+        for word in ("a b"):gmatch("%a") do note(word) end
+        eq(notes(), "a b")
         -- Everything else is as before.
         eq(table.concat(table.move({ 1, 2, 3 }, 1, 3, 2), ","), "1,1,2,3")
         eq(("hello"):find("l", 1, true), 3)
         eq(#("a,b,c"):split(","), 3)
         eq(#("abc"):split(""), 3)
         eq(select("#", string.find("abc", "(b)(c)")), 4)
-        for _, f in { table.move, string.find, string.split } do eq((pcall(f)), false) end
+        for _, f in { table.move, string.find, string.split, string.match, string.gsub, string.gmatch } do
+            eq((pcall(f)), false)
+        end
         eq(#string.rep("", 2147483647), 0)
         "##,
     );

@@ -345,6 +345,9 @@ fn a_semaphore_refuses_what_makes_no_sense() {
         refused("type", { "permits has to be a whole number from 0, got -1" }, uthread.Semaphore, -1)
         refused("type", { "permits" }, uthread.Semaphore, 0 / 0)
         refused("type", { "permits" }, uthread.Semaphore, "1")
+        -- With so many nobody could tell one more.
+        refused("type", { "permits" }, uthread.Semaphore, 1e300)
+        refused("type", { "release: permits" }, uthread.Semaphore().release, uthread.Semaphore(), 1e300)
         refused("type", { "limit" }, uthread.Semaphore, 1, 0)
         refused("type", { "more than the limit of 2" }, uthread.Semaphore, 3, 2)
         local s = uthread.Semaphore(1, 1)

@@ -125,3 +125,23 @@ impl Game {
 pub fn script(body: &str) -> String {
     format!("local M = {{}} function M.run(self) {body}\nend return M")
 }
+
+/// A script whose tasklet loops: `before` the loop and `body` in it.
+pub fn looping(before: &str, body: &str) -> String {
+    looping_with("", before, body)
+}
+
+/// The same, with `more` in its module.
+pub fn looping_with(more: &str, before: &str, body: &str) -> String {
+    format!(
+        "local M = {{}} {more}
+function M.run(self)
+{before}
+while true do
+{body}
+synchro.yield()
+end
+end
+return M"
+    )
+}

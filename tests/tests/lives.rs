@@ -744,3 +744,30 @@ fn whoever_waits_for_a_script_that_ends_is_released() {
     words.sort();
     assert_eq!(words, ["changed", "inbox", "join"], "nobody hangs");
 }
+
+#[test]
+fn what_an_entity_spawns_is_returned_and_gets_a_copy_of_what_its_creator_stores() {
+    let mut game = Game::build(
+        [(
+            "it",
+            script(
+                "local me = scheduler.getcurrent()
+                 me.storage.shift = 'night'
+                 local child = self:spawn(function(...)
+                     local storage = scheduler.getcurrent().storage
+                     print(storage.shift, ...)
+                     storage.shift = 'day'
+                     return 7
+                 end, 1, nil, 3)
+                 me.storage.shift = 'evening'
+                 print(typeof(child), child.alive, child.parent_callsite)
+                 print(uthread.join(child), me.storage.shift)
+                 self:spawn(synchro.sleep, 100):kill()",
+            ),
+        )],
+        |builder| builder.accounting(true),
+    );
+    game.spawn("it");
+    game.frames(2);
+    assert_eq!(game.printed(), "tasklet\ttrue\tit.luau:3 night\t1\tnil\t3 7\tevening");
+}

@@ -63,6 +63,26 @@ fn the_script_in_the_chapter_on_editing_plays_and_is_told_of_its_reload() {
 }
 
 #[test]
+fn the_script_in_the_chapter_on_time_plays_and_the_chapter_speaks_of_every_function() {
+    let chapter = std::fs::read_to_string(root().join("assets/scripts/TIME.md")).expect("the chapter");
+    let scripts = blocks_of(&chapter, "lua");
+    let [text] = &scripts[..] else { panic!("the chapter shows {} scripts", scripts.len()) };
+    let all =
+        "for name in synchro do print('synchro', name) end for name in clock do print('clock', name) end";
+    let mut game = bluetick_tests::Game::new([("miner", text.clone()), ("all", bluetick_tests::script(all))]);
+    game.spawn("miner");
+    game.frames(3);
+    assert_eq!(game.printed(), "the\tnight\tshift is over 500\t2");
+    game.spawn("all");
+    game.frames(1);
+    let names = game.printed();
+    assert_eq!(names.split(' ').count(), 20, "{names}");
+    for name in names.split(' ').filter_map(|line| line.split('\t').nth(1)) {
+        assert!(chapter.contains(name), "TIME.md does not speak of {name}");
+    }
+}
+
+#[test]
 fn every_scene_in_the_readme_can_be_read() {
     let scenes: Vec<_> = blocks("toml").into_iter().filter(|block| block.contains("[[entity]]")).collect();
     assert!(!scenes.is_empty());

@@ -3,28 +3,7 @@
 
 use bevy_ecs::prelude::*;
 use bluetick::{Restart, Script, ScriptStatus, Which};
-use bluetick_tests::{Game, script};
-
-/// A script whose tasklet loops: `before` the loop and `body` in it.
-fn looping(before: &str, body: &str) -> String {
-    looping_with("", before, body)
-}
-
-/// The same, with `more` in its module.
-fn looping_with(more: &str, before: &str, body: &str) -> String {
-    format!(
-        "local M = {{}}
-{more}
-function M.run(self)
-{before}
-while true do
-{body}
-synchro.yield()
-end
-end
-return M"
-    )
-}
+use bluetick_tests::{Game, looping, looping_with, script};
 
 /// Failed at its second line of the loop in all entities, of which there are three.
 fn parked() -> (Game, [Entity; 3]) {

@@ -4,7 +4,7 @@
 use bevy_ecs::message::Messages;
 use bevy_ecs::prelude::*;
 use bluetick::{Library, ReloadReport, Script, ScriptHost, ScriptReload, ScriptStatus};
-use bluetick_tests::Game;
+use bluetick_tests::{Game, looping};
 use mlua::{Function, UserData, UserDataMethods};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -18,21 +18,6 @@ fn reloaded(game: &mut Game) -> ReloadReport {
     assert!(!reload.is_refused(), "{reload}");
     assert!(reload.hook_errors.is_empty(), "{reload}");
     reload
-}
-
-/// A script whose tasklet loops: `before` the loop and `body` in it.
-fn looping(before: &str, body: &str) -> String {
-    format!(
-        "local M = {{}}
-function M.run(self)
-{before}
-while true do
-{body}
-synchro.yield()
-end
-end
-return M"
-    )
 }
 
 /// A game with one entity that runs `m`, after a frame.

@@ -694,6 +694,116 @@ fn who_is_nice_gives_up_before_its_slice_is_used_up() {
     assert_eq!(game.printed(), "1\t1 2\t1 3\t1 4\t1 5\t2 6\t2");
 }
 
+/// Whoever says how long it wants to go on is as nice: no clock is asked where slices are in ticks.
+#[test]
+fn in_slices_of_ticks_being_nice_asks_no_clock() {
+    let asked = std::rc::Rc::new(std::cell::Cell::new(0));
+    let count = asked.clone();
+    let body =
+        "for turn = 1, 6 do print(turn, clock.frame()) synchro.be_nice(1e-9) for i = 1, 100 do end end";
+    let mut game = Game::build([("it", script(body))], |builder| {
+        builder
+            .slice(bluetick::SliceLimit::ticks(500))
+            .budget(bluetick::Budget::Ticks(1_000_000))
+            .time_source(
+                // Each look finds that a second has passed.
+                move || {
+                    count.set(count.get() + 1);
+                    Duration::from_secs(count.get())
+                },
+            )
+    });
+    game.spawn("it");
+    game.frames(3);
+    assert_eq!(game.printed(), "1\t1 2\t1 3\t1 4\t1 5\t2 6\t2");
+    assert!(asked.get() > 0);
+}
+
+/// F6, in Rust.
+#[test]
+fn rust_sleeps_until_a_time_and_wakes_sleepers_of_either_language_or_gives_them_another_time() {
+    let body = "world:hand_over(scheduler.getcurrent())
+         print(synchro.sleep(50), clock.frame())
+         synchro.sleep(50)
+         print('second', clock.frame())
+         synchro.sleep_wall(50)
+         print('third', clock.frame())";
+    let handed = std::rc::Rc::new(std::cell::RefCell::new(None));
+    let place = handed.clone();
+    let mut game = Game::build([("it", script(body))], |builder| {
+        builder.function("hand_over", move |_, tasklet: bluetick::Tasklet| {
+            *place.borrow_mut() = Some(tasklet);
+            Ok::<_, &str>(())
+        })
+    });
+    game.spawn("it");
+    let (synchro, scheduler) = (game.host.synchro(), game.host.vm().scheduler());
+    let woke = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+    let (mine, seen) = (synchro.clone(), woke.clone());
+    let sleeper = scheduler
+        .spawn(move || {
+            mine.sleep_until(0.5)?;
+            seen.borrow_mut().push("until");
+            mine.sleep_until(-1.0)?;
+            seen.borrow_mut().push("past");
+            mine.sleep_until_wall(1e6)?;
+            seen.borrow_mut().push("wall");
+            Ok::<_, bluetick::Error>(())
+        })
+        .unwrap();
+    game.frames(2);
+    assert_eq!(*woke.borrow(), ["until"]);
+    game.frames(2);
+    assert_eq!(*woke.borrow(), ["until", "past"]);
+    assert_eq!(synchro.wakeup_at(&sleeper, 0.0).unwrap_err().kind, bluetick::ErrorKind::Type);
+    synchro.wakeup_at_wall(&sleeper, 1.25).unwrap();
+    game.frames(1);
+    assert_eq!(*woke.borrow(), ["until", "past", "wall"]);
+    for wrong in [f64::NAN, f64::INFINITY] {
+        assert!(synchro.wakeup_at(&sleeper, wrong).is_err());
+    }
+    assert!(synchro.wakeup(&sleeper).is_err(), "it has ended");
+
+    let script = handed.take().expect("the script's tasklet");
+    synchro.wakeup(&script).unwrap();
+    game.frames(1);
+    synchro.wakeup_at(&script, 1.75).unwrap();
+    game.frames(1);
+    synchro.wakeup_at_wall(&script, 0.0).unwrap();
+    game.frames(1);
+    assert_eq!(game.printed(), "nil\t6 second\t7 third\t8");
+}
+
+/// F9, in Rust.
+#[test]
+fn who_is_nice_in_rust_gives_the_frame_up_and_where_it_can_t_wait_goes_on() {
+    let mut game = Game::new([] as [(&str, &str); 0]);
+    let frames = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+    let (seen, synchro, scheduler) = (frames.clone(), game.host.synchro(), game.host.vm().scheduler());
+    game.host
+        .vm()
+        .scheduler()
+        .spawn(move || {
+            for turn in 0..4 {
+                seen.borrow_mut().push(turn);
+                synchro.be_nice(0.0)?;
+            }
+            scheduler.current().set_block_trap(true);
+            synchro.be_nice(0.0)?;
+            seen.borrow_mut().push(4);
+            Ok::<_, bluetick::Error>(())
+        })
+        .unwrap();
+    let lengths: Vec<usize> = (0..6)
+        .map(|_| {
+            game.frame();
+            frames.borrow().len()
+        })
+        .collect();
+    assert_eq!(lengths, [1, 2, 3, 4, 5, 5]);
+    game.host.synchro().be_nice(0.0).expect("the host itself goes on");
+}
+
 /// F11.
 #[test]
 fn f11_a_shutdown_ends_yielders_and_sleepers_of_both_kinds_and_nobody_waits_any_more() {

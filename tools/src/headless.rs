@@ -159,11 +159,7 @@ fn tell_summary(session: &mut impl Session, out: &mut impl Write) -> io::Result<
     writeln!(out, "  messages       {}", snapshot.messages)?;
     writeln!(out, "  announcements  {}", totals.announcements)?;
     writeln!(out, "  reloads        {}  (refused {})", totals.reloads, totals.refused)?;
-    writeln!(
-        out,
-        "  errors         {}  (in {} tasklets, not mended {open})",
-        totals.errors, totals.erring_tasklets
-    )?;
+    writeln!(out, "  errors         {}  (raised {} times, not mended {open})", totals.errors, totals.raised)?;
     writeln!(out, "  world          {:016x}", session.digest())
 }
 

@@ -46,13 +46,40 @@ pub struct Reload {
     pub took: Option<Duration>,
 }
 
-/// What an error did to its tasklet.
+/// What has become of the tasklets that had an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// Ended it.
+    /// It has ended them.
     Failed,
-    /// Left it at the failing statement until its file is saved again.
+    /// They wait at the failing statement until their file is saved again.
     Parked,
+    /// Their file has been saved well since.
+    Mended,
+    /// Somebody has had them try again.
+    Retried,
+    /// Somebody has had them begin anew.
+    Restarted,
+    /// Somebody has ended them.
+    Killed,
+}
+
+impl Fate {
+    /// In lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Parked => "parked",
+            Self::Mended => "mended",
+            Self::Retried => "retried",
+            Self::Restarted => "restarted",
+            Self::Killed => "killed",
+        }
+    }
+
+    /// Nobody has done anything about it yet.
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Failed | Self::Parked)
+    }
 }
 
 /// A line of source around an error.
@@ -67,7 +94,7 @@ pub struct SourceLine {
 /// A script's error.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScriptError {
-    /// What it did to its tasklet.
+    /// What has become of its tasklets.
     pub fate: Fate,
     /// The code in reports, such as `RL201`, if it has one.
     pub code: Option<&'static str>,
@@ -85,10 +112,8 @@ pub struct ScriptError {
     pub tasklet: Option<String>,
     /// More to know: where it goes on, its locals.
     pub notes: Vec<String>,
-    /// In how many tasklets it has happened.
+    /// How often it has happened. One that parks does so in another tasklet each time.
     pub count: u64,
-    /// Whether its file has been saved well since.
-    pub mended: bool,
 }
 
 /// How much has happened, with what the journal has forgotten.
@@ -100,10 +125,10 @@ pub struct Totals {
     pub reloads: u64,
     /// Reloads that were refused.
     pub refused: u64,
-    /// Different errors.
+    /// Different errors: the same one at the same place is one, however often it comes back.
     pub errors: u64,
-    /// Tasklets that had one.
-    pub erring_tasklets: u64,
+    /// How often one was raised.
+    pub raised: u64,
 }
 
 /// Something that happened, borrowed from the journal.
@@ -153,20 +178,23 @@ impl Journal {
         keep(&mut self.reloads, stamp, reload);
     }
 
-    /// A script erred. Where the same message came from the same place before and has not been mended since, that
-    /// error counts on, so that a typo in ten thousand tasklets is one error.
+    /// A script erred. Where the same message came from the same place before and nobody has done anything about it
+    /// since, that error counts on, so that a typo in ten thousand tasklets is one error.
     pub fn error(&mut self, mut error: ScriptError) {
-        self.totals.erring_tasklets += error.count;
+        self.totals.raised += error.count;
         error.message = shortened(error.message);
         let same = |old: &&mut Stamped<ScriptError>| {
-            !old.what.mended && old.what.place == error.place && old.what.message == error.message
+            old.what.place == error.place && old.what.message == error.message
         };
-        if let Some(old) = self.errors.iter_mut().rev().find(same) {
-            old.what.count += error.count;
-            self.revision += 1;
-            return;
+        match self.errors.iter_mut().rev().find(same) {
+            Some(old) if old.what.fate.is_open() => {
+                old.what.count += error.count;
+                self.revision += 1;
+                return;
+            }
+            Some(_) => {}
+            None => self.totals.errors += 1,
         }
-        self.totals.errors += 1;
         shorten_lines(&mut error.traceback);
         shorten_lines(&mut error.notes);
         error.excerpt.truncate(MOST_LINES);
@@ -182,7 +210,24 @@ impl Journal {
         for error in &mut self.errors {
             // `guard.luau#3`, an older text of the file, is the same file.
             let of = error.what.place.as_ref().and_then(|place| place.file.split('#').next());
-            error.what.mended |= of == Some(file);
+            if of == Some(file) && error.what.fate.is_open() {
+                error.what.fate = Fate::Mended;
+            }
+        }
+        self.revision += 1;
+    }
+
+    /// Somebody has done something about the tasklets that wait at an error: of this message, at this place if it is
+    /// known. If they fail again, that is news.
+    pub fn settle(&mut self, place: Option<&Place>, message: &str, fate: Fate) {
+        let message = shortened(message.to_owned());
+        for Stamped { what: error, .. } in &mut self.errors {
+            let there = place.is_none_or(|place| {
+                error.place.as_ref().is_some_and(|at| (&at.file, at.line) == (&place.file, place.line))
+            });
+            if error.fate == Fate::Parked && there && error.message == message {
+                error.fate = fate;
+            }
         }
         self.revision += 1;
     }
@@ -213,9 +258,9 @@ impl Journal {
         &self.log
     }
 
-    /// Errors that have not been mended.
+    /// Errors about which nobody has done anything.
     pub fn open_errors(&self) -> usize {
-        self.errors.iter().filter(|error| !error.what.mended).count()
+        self.errors.iter().filter(|error| error.what.fate.is_open()).count()
     }
 
     /// How much has happened.
@@ -316,13 +361,35 @@ mod tests {
             journal.error(sample::error("hunter.luau", 9));
         }
         assert_eq!((journal.errors().len(), journal.errors()[0].what.count), (1, 10_000));
-        assert_eq!((journal.totals().errors, journal.totals().erring_tasklets), (1, 10_000));
+        assert_eq!((journal.totals().errors, journal.totals().raised), (1, 10_000));
         journal.mend("shop.luau");
         assert_eq!(journal.open_errors(), 1);
         journal.mend("hunter.luau");
         assert_eq!(journal.open_errors(), 0);
         journal.error(sample::error("hunter.luau", 9));
         assert_eq!((journal.errors().len(), journal.open_errors()), (2, 1));
+        assert_eq!(journal.totals().errors, 1, "it is the same error as before");
+    }
+
+    #[test]
+    fn what_somebody_has_done_about_an_error_stays_so_and_the_next_failure_is_news() {
+        let mut journal = Journal::default();
+        let error = || ScriptError { fate: Fate::Parked, ..sample::error("hunter.luau", 9) };
+        let settle = |journal: &mut Journal, fate| {
+            let ScriptError { place, message, .. } = error();
+            journal.settle(place.as_ref(), &message, fate);
+        };
+        for fate in [Fate::Retried, Fate::Killed, Fate::Restarted] {
+            (0..3).for_each(|_| journal.error(error()));
+            assert_eq!(journal.open_errors(), 1);
+            settle(&mut journal, fate);
+            assert_eq!(journal.open_errors(), 0);
+        }
+        journal.error(error());
+        journal.mend("hunter.luau");
+        let seen: Vec<_> = journal.errors().iter().map(|error| (error.what.fate, error.what.count)).collect();
+        let (retried, killed) = ((Fate::Retried, 3), (Fate::Killed, 3));
+        assert_eq!(seen, [retried, killed, (Fate::Restarted, 3), (Fate::Mended, 1)]);
     }
 
     #[test]

@@ -46,8 +46,13 @@ pub struct Options {
     pub dilate: bool,
 }
 
-/// Ticks that a slice may have in a reproducible game: more than in the 5 ms that it has otherwise, on any machine.
-const SLICE: u64 = 5_000_000;
+/// Ticks that a slice may have in a reproducible game. A call or a round of a loop is one, and most take some 10 ns,
+/// so it is about the 5 ms that a slice has otherwise.
+const SLICE: u64 = 500_000;
+
+/// Ticks that the scripts of a frame may have in a reproducible game, for the 250 ms that they have otherwise: fewer than
+/// are as long, because to switch, and to make tasklets, takes longer than a tick.
+const FRAME: u64 = 10 * SLICE;
 
 /// A project that plays.
 pub struct Live {
@@ -67,6 +72,7 @@ pub struct Live {
     stuck: Vec<Stuck>,
     /// Frames until the next look.
     next_look: u32,
+    /// How many have failed and wait to be mended.
     parked: usize,
 }
 
@@ -104,7 +110,7 @@ impl Live {
         let mut builder =
             ScriptHost::builder().library(library).watch(options.watch).seed(seed).keep_printed();
         if options.reproducible {
-            builder = builder.budget(Duration::MAX).slice(SliceLimit::ticks(SLICE));
+            builder = builder.budget(bluetick::Budget::Ticks(FRAME)).slice(SliceLimit::ticks(SLICE));
         }
         if options.dilate {
             builder = builder.time_dilation(TimeDilation::default());
@@ -133,11 +139,6 @@ impl Live {
         })
     }
 
-    /// How many scripts have failed.
-    pub fn failed(&self) -> usize {
-        self.host.script_counts().1
-    }
-
     fn tell(&mut self, report: FrameReport) {
         self.journal.set_time(report.frame, report.sim_time);
         for text in self.announcements.borrow_mut().drain(..) {
@@ -149,7 +150,9 @@ impl Live {
         for note in report.notes {
             self.journal.log(note);
         }
-        let has_changed = report.reload.is_some() || report.parked != self.parked;
+        // One that was retried and has failed again leaves their number as it was.
+        let has_failed = report.failures.iter().any(|failure| failure.parked.is_some());
+        let has_changed = report.reload.is_some() || report.parked != self.parked || has_failed;
         self.parked = report.parked;
         if let Some(reload) = report.reload {
             self.tell_reload(&reload, report.reload_time);
@@ -246,13 +249,17 @@ impl Live {
             .collect()
     }
 
-    fn tasklets(&self) -> TaskletCounts {
+    fn tasklets(&mut self) -> TaskletCounts {
         let stats = self.host.vm().stats();
+        // Scripts that an error has ended, and all tasklets that are parked: those that scripts have spawned too.
+        let mut scripts = self.world.query::<&Script>();
+        let statuses = scripts.iter(&self.world).flat_map(Script::statuses);
+        let ended = statuses.filter(|status| matches!(status, ScriptStatus::Failed { .. })).count();
         TaskletCounts {
             runnable: stats.runnable + self.yielding,
             sleeping: self.sleeping,
             waiting: stats.waiting,
-            failed: self.failed(),
+            failed: ended + self.parked,
         }
     }
 
@@ -334,11 +341,15 @@ impl Session for Live {
             return;
         };
         let (world, which) = (&mut self.world, Which::Those(&stuck.tasklets));
-        let (count, what) = match remedy {
-            Remedy::Retry => (self.host.retry(world, which), "go on"),
-            Remedy::Restart => (self.host.restart(world, which), "begin anew"),
-            Remedy::Kill => (self.host.kill(world, which), "end"),
+        let (count, what, fate) = match remedy {
+            Remedy::Retry => (self.host.retry(world, which), "go on", Fate::Retried),
+            Remedy::Restart => (self.host.restart(world, which), "begin anew", Fate::Restarted),
+            Remedy::Kill => (self.host.kill(world, which), "end", Fate::Killed),
         };
+        if stuck.is_parked() && count > 0 {
+            let (place, message) = said(&stuck.message);
+            self.journal.settle(place.as_ref(), message, fate);
+        }
         self.journal.log(format!("{}: {count} of {} tasklets {what}", stuck.place(), stuck.tasklets.len()));
         self.look_for_stuck();
     }
@@ -362,7 +373,10 @@ fn stuck_number(stuck: &Stuck) -> u64 {
 
 fn stuck_group(stuck: &Stuck) -> StuckGroup {
     // Where it is stands before it already.
-    let place = format!("{}:{}: ", stuck.file, stuck.line);
+    let message = match said(&stuck.message) {
+        (Some(place), text) if (&*place.file, place.line) == (&*stuck.file, stuck.line) => text,
+        _ => &stuck.message,
+    };
     StuckGroup {
         number: stuck_number(stuck),
         parked: stuck.is_parked(),
@@ -371,7 +385,7 @@ fn stuck_group(stuck: &Stuck) -> StuckGroup {
         line: stuck.line,
         count: stuck.tasklets.len(),
         first: stuck.tasklet.clone(),
-        message: stuck.message.strip_prefix(&place).unwrap_or(&stuck.message).to_owned(),
+        message: message.to_owned(),
         excerpt: source_lines(&stuck.excerpt),
         advice: stuck.advice.clone(),
     }
@@ -416,19 +430,26 @@ fn place(line: &str) -> Option<Place> {
     Some(Place { file: file.into(), line: number.parse().ok()?, function: function.map(str::to_owned) })
 }
 
+/// The place that a message begins with, and the rest of it.
+fn said(message: &str) -> (Option<Place>, &str) {
+    let Some(place) = place(message) else { return (None, message) };
+    match message.strip_prefix(&format!("{}:{}:", place.file, place.line)) {
+        Some(text) => (Some(place), text.trim_start()),
+        None => (None, message),
+    }
+}
+
 fn script_error(world: &World, mut failure: ScriptFailure) -> ScriptError {
     // The same mistake in many entities is one mistake.
     if let Some(entity) = failure.entity {
         failure.message = failure.message.replace(&format!("entity {entity} "), "this entity ");
     }
-    let mut at = place(failure.traceback.lines().next().unwrap_or_default());
-    let message = match place(&failure.message) {
-        Some(place) if failure.message.starts_with(&format!("{}:{}:", place.file, place.line)) => {
-            let text = failure.message[place.file.len()..].splitn(3, ':').nth(2).unwrap_or_default();
-            at = at.filter(|at| at.line == place.line).or(Some(place));
-            text.trim_start().to_owned()
-        }
-        _ => failure.message.clone(),
+    let at = place(failure.traceback.lines().next().unwrap_or_default());
+    let (said_at, message) = said(&failure.message);
+    let message = message.to_owned();
+    let at = match said_at {
+        Some(place) => at.filter(|at| at.line == place.line).or(Some(place)),
+        None => at,
     };
     ScriptError {
         fate: if failure.parked.is_some() { Fate::Parked } else { Fate::Failed },
@@ -445,7 +466,6 @@ fn script_error(world: &World, mut failure: ScriptFailure) -> ScriptError {
         tasklet: Some(failure.tasklet),
         notes: failure.parked.map(|parked| parked.advice).into_iter().collect(),
         count: failure.count as u64,
-        mended: false,
     }
 }
 
@@ -503,6 +523,103 @@ fn show_value(key: &str, value: &Value, depth: usize, out: &mut Vec<Entry>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tempfile::TempDir;
+
+    /// A project of one script, `troll`, and one entity that has it.
+    fn project(script: &str) -> TempDir {
+        let dir = TempDir::new().expect("a folder");
+        for folder in ["scripts", "scenes"] {
+            std::fs::create_dir(dir.path().join(folder)).expect("a folder");
+        }
+        std::fs::write(dir.path().join("scenes/a.toml"), "[[entity]]\nscript = \"troll\"\n")
+            .expect("a scene");
+        std::fs::write(dir.path().join("scripts/troll.luau"), script).expect("a script");
+        dir
+    }
+
+    fn live(dir: &TempDir, reproducible: bool) -> Live {
+        let dir = Some(dir.path().to_owned());
+        Live::open(Options { dir, reproducible, ..Options::default() }).expect("a project")
+    }
+
+    #[test]
+    fn a_slice_of_a_reproducible_game_has_about_as_many_ticks_as_another_has_in_5_ms() {
+        let dir = project("return { run = function() while true do end end }");
+        let mut live = live(&dir, true);
+        for _ in 0..3 {
+            let before = live.host.vm().ticks();
+            live.tick(0.1);
+            let ticks = live.host.vm().ticks() - before;
+            assert!((100_000..1_000_000).contains(&ticks), "{ticks}");
+        }
+        assert_eq!(live.load.interrupted, 3);
+    }
+
+    #[test]
+    fn a_frame_of_a_reproducible_game_ends_whatever_its_scripts_do() {
+        let dir = project("return { run = function() while true do scheduler.schedule() end end }");
+        let mut live = live(&dir, true);
+        let before = live.host.vm().ticks();
+        live.tick(0.1);
+        assert!(live.host.vm().ticks() - before <= FRAME);
+        assert_eq!(live.load.left_over, 1);
+    }
+
+    #[test]
+    fn an_error_of_which_somebody_has_killed_the_tasklets_is_not_told_as_mended() {
+        let text = "local Troll = {}
+            function Troll.run(self)
+                self.state.tries = (self.state.tries or 0) + 1
+                local x = self.state.club.weight
+            end
+            return Troll";
+        let dir = project(text);
+        let mut live = live(&dir, true);
+        live.tick(0.1);
+        let fates = |live: &Live| -> Vec<_> {
+            live.journal().errors().iter().map(|error| (error.what.fate, error.what.count)).collect()
+        };
+        assert_eq!(fates(&live), [(Fate::Parked, 1)]);
+        for (remedy, fate) in [(Remedy::Retry, Fate::Retried), (Remedy::Restart, Fate::Restarted)] {
+            let number = live.snapshot(None).stuck[0].number;
+            live.remedy(number, remedy);
+            let seen = fates(&live);
+            assert_eq!(seen.last(), Some(&(fate, 1)), "the same tasklet again is one tasklet");
+            live.tick(0.1);
+            live.tick(0.1);
+            assert_eq!(fates(&live).last(), Some(&(Fate::Parked, 1)), "{remedy:?}");
+        }
+        let number = live.snapshot(None).stuck[0].number;
+        live.remedy(number, Remedy::Kill);
+        live.tick(0.1);
+        std::fs::write(dir.path().join("scripts/troll.luau"), text.replace("club.weight", "club"))
+            .expect("saved");
+        let report = live.host.reload_now(&mut live.world).expect("it was saved");
+        live.tell_reload(&report, Duration::ZERO);
+        let seen: Vec<Fate> = fates(&live).into_iter().map(|(fate, _)| fate).collect();
+        assert_eq!(seen, [Fate::Retried, Fate::Restarted, Fate::Killed]);
+        assert_eq!((live.journal().totals().errors, live.journal().totals().reloads), (1, 1));
+    }
+
+    #[test]
+    fn every_tasklet_that_is_parked_counts_as_failed_whoever_has_spawned_it() {
+        let dir = project(
+            "local Troll = {}
+             function Troll.run(self)
+                 for _ = 1, 3 do
+                     self:spawn(function() self.state.x.y = 1 end)
+                 end
+                 self:spawn(function() synchro.sleep(100) end)
+                 while true do synchro.yield() end
+             end
+             return Troll",
+        );
+        let mut live = live(&dir, true);
+        (0..3).for_each(|_| live.tick(0.1));
+        let tasklets = live.snapshot(None).tasklets;
+        assert_eq!((tasklets.runnable, tasklets.sleeping, tasklets.failed), (1, 1, 3));
+        assert_eq!(tasklets.total(), live.host.vm().stats().tasklets);
+    }
 
     fn open(dir: &str, scene: Option<&str>) -> Result<Live, String> {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(dir);

@@ -46,12 +46,7 @@ pub fn reload(reload: &Reload) -> Vec<ReportLine> {
 
 /// The report of an error: what and where, in whom, the source, the way there.
 pub fn error(error: &ScriptError) -> Vec<ReportLine> {
-    let fate = match error.fate {
-        _ if error.mended => "mended",
-        Fate::Failed => "failed",
-        Fate::Parked => "parked",
-    };
-    let mut first = String::from(fate);
+    let mut first = String::from(error.fate.name());
     match (&error.place, &error.tasklet) {
         (Some(place), _) => first += &format!("  {place}"),
         (None, Some(tasklet)) => first += &format!("  {tasklet}"),
@@ -59,6 +54,8 @@ pub fn error(error: &ScriptError) -> Vec<ReportLine> {
     }
     first += &match error.count {
         1 => "   1 tasklet".to_string(),
+        // One that starts again by itself may have failed more than once.
+        count if error.fate == Fate::Failed => format!("   {count} times"),
         count => format!("   {count} tasklets"),
     };
     if let Some((entity, name)) = &error.entity {
@@ -69,7 +66,7 @@ pub fn error(error: &ScriptError) -> Vec<ReportLine> {
         first += &format!("   {code}");
     }
 
-    let mut lines = vec![line(if error.mended { Tone::Faint } else { Tone::Bad }, first)];
+    let mut lines = vec![line(if error.fate.is_open() { Tone::Bad } else { Tone::Faint }, first)];
     lines.extend(error.message.lines().map(|text| line(Tone::Text, format!("  {text}"))));
     let failing = error.place.as_ref().map(|place| place.line);
     lines.extend(excerpt(&error.excerpt, failing));
@@ -87,8 +84,8 @@ pub fn stuck(group: &StuckGroup) -> Vec<ReportLine> {
     };
     let mut lines = vec![line(tone, format!("{what}  {}   {whose}   {}", group.place, group.code))];
     lines.extend(group.message.lines().map(|text| line(Tone::Text, format!("  {text}"))));
-    lines.push(line(Tone::Text, format!("  {}", group.advice)));
     lines.extend(excerpt(&group.excerpt, Some(group.line)));
+    lines.push(line(Tone::Text, format!("  {}", group.advice)));
     lines
 }
 
@@ -172,8 +169,10 @@ mod tests {
             concat!(
                 "old  guard.luau#3:21 in patrol   3 tasklets (first: guard of entity 4v1)   RL104\n",
                 "  new local 'target' has no value at this wait\n",
-                "  give it a constant ('local target = nil'), or restart guard.luau\n",
+                "      20 |     while true do\n",
                 "  >   21 |         rest()\n",
+                "      22 |     end\n",
+                "  give it a constant ('local target = nil'), or restart guard.luau\n",
             )
         );
     }

@@ -53,13 +53,13 @@ pub(crate) fn error(file: &str, line: u32) -> ScriptError {
         tasklet: Some("hunter 4".into()),
         notes: vec![],
         count: 1,
-        mended: false,
     }
 }
 
 /// Three tasklets on old text, or parked.
 pub(crate) fn stuck(number: u64, parked: bool) -> StuckGroup {
-    let source = SourceLine { number: 21, text: "        rest()".into() };
+    let source = |number, text: &str| SourceLine { number, text: text.into() };
+    let excerpt = vec![source(20, "    while true do"), source(21, "        rest()"), source(22, "    end")];
     StuckGroup {
         number,
         parked,
@@ -72,7 +72,7 @@ pub(crate) fn stuck(number: u64, parked: bool) -> StuckGroup {
             true => "attempt to index nil with 'x'".into(),
             false => "new local 'target' has no value at this wait".into(),
         },
-        excerpt: vec![source],
+        excerpt,
         advice: match parked {
             true => "it goes on from line 21 when guard.luau is saved again;  locals: hp=57".into(),
             false => "give it a constant ('local target = nil'), or restart guard.luau".into(),

@@ -245,6 +245,19 @@ impl Machine {
         }
     }
 
+    /// The error on top of a body's stack goes on to another tasklet: if it ends that as well, it is still told
+    /// with the place that it comes from.
+    ///
+    /// # Safety
+    /// The body has stopped with an error.
+    pub(super) unsafe fn pass_origin(&self, to: TaskletId, body: *mut lua_State, traceback: String) {
+        if let Some(tasklet) = self.scheduler().tasklets.get_mut(to) {
+            // SAFETY: the caller's.
+            let error = unsafe { describe(body, -1) };
+            tasklet.details_mut().origin = Some(Origin { error, traceback });
+        }
+    }
+
     /// The running tasklet has met an error that comes from there.
     fn set_origin(&self, origin: Origin) {
         if let Some(tasklet) = self.scheduler().tasklets.get_mut(self.running.get()) {

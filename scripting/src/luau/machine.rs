@@ -454,6 +454,18 @@ impl Machine {
         }
     }
 
+    /// The error on top of the stack has ended a tasklet: if it is the one that no `pcall` stops, it is an ordinary
+    /// one from now on, which whoever has waited for that tasklet may stop. `[-0, +0]`
+    ///
+    /// # Safety
+    /// As [`is_final`](Self::is_final).
+    pub(super) unsafe fn forget_budget_error(&self, L: *mut lua_State) {
+        // SAFETY: the caller's.
+        if unsafe { self.is_budget(L, -1) } {
+            self.constants.budget_pointer.set(std::ptr::null());
+        }
+    }
+
     /// The error on top of the stack, with which a call has ended, says that memory ran out.
     ///
     /// # Safety

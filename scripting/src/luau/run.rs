@@ -386,6 +386,7 @@ impl Machine {
             }
             if status != LUA_OK {
                 self.restore_budget_error(body);
+                self.forget_budget_error(body);
             }
             if self.host_takes_errors.get() {
                 // Left set, a trap would keep all others from waiting.
@@ -431,7 +432,9 @@ impl Machine {
             let next = self.scheduler().end_current(failed);
             let runner = self.scheduler().innermost_runner();
             if failed {
-                self.deliver(self.scheduler().id(runner), body, -1, Slot::Error);
+                let runner = self.scheduler().id(runner);
+                self.pass_origin(runner, body, trace);
+                self.deliver(runner, body, -1, Slot::Error);
             } else if next.is_none() {
                 self.wake_hopeless_main();
             }
@@ -585,6 +588,11 @@ impl Machine {
         let (mut message, out_of_memory) = unsafe { (describe(body, -1), self.is_memory(body, LUA_OK)) };
         if out_of_memory && let Some((place, _)) = traceback.split_once(" in ") {
             message.insert_str(0, &format!("{place}: "));
+        }
+        if message.ends_with("attempt to call a nil value")
+            && let Some(vm) = self.vm()
+        {
+            message += &vm.name_callee(body);
         }
         Failure {
             tasklet: id,

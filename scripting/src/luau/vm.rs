@@ -130,7 +130,8 @@ impl Vm {
         self.machine.new_tag()
     }
 
-    /// Makes a runnable tasklet that will call `f` with `arguments`, last in the run queue.
+    /// Makes a runnable tasklet that will call `f` with `arguments`, last in the run queue. If a tasklet runs, it is the
+    /// creator of the new one, which gets a copy of what that stores (`semantics.md` 5.20).
     pub fn spawn(
         &self,
         f: &Function,
@@ -141,7 +142,13 @@ impl Vm {
         arguments.push_front(mlua::Value::Function(f.clone()));
         let mut id = TaskletId::default();
         // SAFETY: mlua protects the call and has pushed the function and its arguments alone.
-        unsafe { self.lua.exec_raw::<()>(arguments, |L| id = self.machine.spawn(L, owner)) }?;
+        unsafe {
+            self.lua.exec_raw::<()>(arguments, |L| {
+                id = self.machine.spawn(L, owner);
+                self.machine.inherit_storage(L, id);
+                self.machine.note_callsite(id);
+            })
+        }?;
         Ok(id)
     }
 

@@ -134,11 +134,7 @@ impl Reason {
     }
 
     pub(crate) fn interrupted() -> Self {
-        Self::new(
-            PinCode::Interrupted,
-            "it was interrupted between two statements",
-            "it moves at the next save after it has waited",
-        )
+        Self::new(PinCode::Interrupted, "it was interrupted between two statements", "")
     }
 
     pub(crate) fn captured(name: &str) -> Self {
@@ -169,6 +165,12 @@ impl Pin {
     pub fn advice(&self) -> String {
         let Self { file, reason, .. } = self;
         match &*reason.advice {
+            // One that loops without end never gets to a wait.
+            "" if reason.code == PinCode::Interrupted => {
+                format!(
+                    "restart {file} if it never waits; else it moves at the first save after it has waited"
+                )
+            }
             "" => format!("its next call runs the new text; or restart {file}"),
             advice => format!("{advice}, or restart {file}"),
         }

@@ -93,6 +93,10 @@ impl Vm {
         Err(ParkFault::Off)
     }
 
+    pub(crate) fn name_callee(&self, _: *mut lua_State) -> String {
+        String::new()
+    }
+
     pub(super) fn prune_parked(&self) {}
 
     /// The tasklets that have failed and wait for their code to be mended: none without the feature `reload`.

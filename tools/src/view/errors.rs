@@ -29,10 +29,10 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App, theme: Theme) {
     let shown: Vec<Line> = match chosen {
         Some(index) => lines(&errors[index], inside.width, theme),
         None => {
-            // The ones to mend before those that are mended; newest first among each.
-            let open = errors.iter().rev().filter(|error| !error.what.mended);
-            let mended = errors.iter().rev().filter(|error| error.what.mended);
-            open.chain(mended)
+            // The ones to mend before those that are settled; newest first among each.
+            let open = errors.iter().rev().filter(|error| error.what.fate.is_open());
+            let settled = errors.iter().rev().filter(|error| !error.what.fate.is_open());
+            open.chain(settled)
                 .flat_map(|error| lines(error, inside.width, theme))
                 .take(inside.height.into())
                 .collect()
@@ -43,8 +43,8 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App, theme: Theme) {
 
 fn lines(error: &Stamped<ScriptError>, width: u16, theme: Theme) -> Vec<Line<'static>> {
     let told = report::error(&error.what).into_iter();
-    // Of a mended one the first lines are enough.
-    let most = if error.what.mended { 2 } else { usize::MAX };
+    // Of a settled one the first lines are enough.
+    let most = if error.what.fate.is_open() { usize::MAX } else { 2 };
     told.take(most)
         .map(|line| {
             let text = match line.tone {

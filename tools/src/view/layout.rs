@@ -89,11 +89,11 @@ impl Layout {
 fn strip_height(height: u16, wants: &Wants) -> u16 {
     match height {
         44.. => 11,
+        // A report that was asked for is shown whole, with its source, if that can be.
+        _ if wants.focus.is_some() => (height / 2).min(11),
         HIGH.. => height / 4 + 1,
         // Who follows someone wants to see that; the header tells of the errors.
-        _ if wants.focus.is_some() || (wants.open_errors && wants.following.is_none()) => {
-            (height / 2 - 2).min(8)
-        }
+        _ if wants.open_errors && wants.following.is_none() => (height / 2 - 2).min(8),
         _ => 0,
     }
 }

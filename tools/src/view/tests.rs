@@ -130,7 +130,7 @@ fn an_error_shows_its_source_at_every_size() {
     }
     assert_shows(
         &picture(&app, 200, 60),
-        &["2 tasklets (first: entity 4v1, \"gate guard\")", "hunter.luau:12 in run"],
+        &["2 times (first: entity 4v1, \"gate guard\")", "hunter.luau:12 in run"],
     );
 }
 
@@ -151,8 +151,13 @@ fn stuck_tasklets_are_shown_with_what_to_do_at_every_size() {
         assert_shows(&picture, &["stuck 2 of 2", "guard.luau#3:21 in patrol", "RL104", "s restart"]);
         assert!(!picture.contains("y retry"), "what is not parked can't be retried\n{picture}");
     }
-    // What to do comes first where there is no room for the text as well.
-    assert_shows(&picture(&old, 160, 50), &[">   21 |         rest()", "give it a constant"]);
+    for (width, height) in SIZES {
+        let source = ["20 |     while true do", ">   21 |         rest()", "22 |     end"];
+        assert_shows(&picture(&old, width, height), &source);
+        assert_shows(&picture(&old, width, height), &["give it a constant"]);
+        assert_shows(&picture(&parked, width, height), &source);
+        assert_shows(&picture(&parked, width, height), &["it goes on from line 21 when guard.luau is"]);
+    }
 }
 
 #[test]

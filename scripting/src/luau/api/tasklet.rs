@@ -278,6 +278,20 @@ impl Machine {
         }
     }
 
+    /// Notes where the running tasklet has called what makes a new one, if time is measured.
+    ///
+    /// # Safety
+    /// The VM is alive.
+    pub(crate) unsafe fn note_callsite(&self, id: TaskletId) {
+        let creator = self.scheduler().tasklets.get(self.running.get()).map(|creator| creator.thread);
+        if let Some(thread) = creator.filter(|thread| self.accounting.is_on() && !thread.is_null()) {
+            // SAFETY: the coroutine runs what has called; nothing is left on it.
+            let place = unsafe { super::super::run::place(thread, 1) };
+            let place = place.trim_end_matches([':', ' ']);
+            self.scheduler().tasklets[id].details_mut().callsite = Some(place.into());
+        }
+    }
+
     /// Pushes the table in which a tasklet stores what is its own. `[-0, +1]`
     ///
     /// # Safety

@@ -175,6 +175,14 @@ impl Barrier {
         self.0.call("reset", ())
     }
 
+    /// How many have come and wait.
+    ///
+    /// # Errors
+    /// As [`abort`](Self::abort).
+    pub fn waiting(&self) -> Result<usize, Error> {
+        self.0.call("waiting", ())
+    }
+
     /// It is broken.
     ///
     /// # Errors

@@ -559,7 +559,7 @@ fn constant_around(bodies: &[Body], mut body: usize, name: &str) -> Option<Varia
 }
 
 impl Body {
-    fn new(internals: Internals, facts: &ProtoFacts) -> Self {
+    pub fn new(internals: Internals, facts: &ProtoFacts) -> Self {
         let mut body = Self {
             place: String::new(),
             name: facts.name.clone(),
@@ -916,14 +916,14 @@ impl Body {
 }
 
 /// The constant with the key of a field instruction.
-fn key_of(i: &Instruction) -> u32 {
+pub(super) fn key_of(i: &Instruction) -> u32 {
     match i.op {
         op::GETUDATAKS | op::SETUDATAKS | op::NAMECALLUDATA => i.aux & 0xffff,
         _ => i.aux,
     }
 }
 
-fn text_constant(facts: &ProtoFacts, index: u32) -> &str {
+pub(super) fn text_constant(facts: &ProtoFacts, index: u32) -> &str {
     match facts.constants.get(index as usize) {
         Some(Constant::Text(text)) => text,
         _ => "?",

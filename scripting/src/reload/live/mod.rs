@@ -12,6 +12,7 @@
 //! | `swap.rs` | all of it together: plan, then change |
 //! | `park.rs` | a failed tasklet goes back to the beginning of the statement that failed |
 //! | `stale.rs` | which text a tasklet runs |
+//! | `callee.rs` | what a failed call was to call |
 //!
 //! # How a frame moves
 //!
@@ -52,6 +53,7 @@
 //! The [`Code`] of a generation is kept as long as any of its prototypes is alive.
 
 mod align;
+mod callee;
 mod closures;
 mod code;
 mod dormant;
@@ -101,6 +103,7 @@ struct Special {
 pub(crate) struct Live {
     /// The self-check has passed.
     works: bool,
+    told_callee: Option<callee::Told>,
     generations: BTreeMap<u32, Rc<Generation>>,
     specials: BTreeMap<u64, Special>,
     next_generation: u32,

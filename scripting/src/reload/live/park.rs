@@ -247,7 +247,7 @@ impl Vm {
 
 /// The coroutine in which the error was raised, and those that have resumed it, the outermost first, with the
 /// calls of `coroutine.wrap`'s functions through which they did.
-fn innermost_failed(
+pub(super) fn innermost_failed(
     internals: Internals,
     body: *mut lua_State,
 ) -> (Vec<(*mut lua_State, c_int)>, *mut lua_State) {
