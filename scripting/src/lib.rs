@@ -312,5 +312,6 @@ pub mod raw {
     pub use crate::luau::ffi::*;
     pub use crate::luau::host_call;
     pub use crate::luau::places::push_places;
+    pub use crate::luau::stack;
     pub use crate::luau::value::{push_error, push_str, raise, to_bytes};
 }

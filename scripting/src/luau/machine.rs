@@ -12,7 +12,7 @@ use super::accounting::Accounting;
 use super::anchor::{Anchor, Anchors};
 use super::ffi::*;
 use super::slice::SliceWatch;
-use super::{state, value};
+use super::{stack, state, value};
 use crate::native::{Native, StackSlab};
 use crate::scheduler::{
     ChannelId, Error, ErrorKind, Frame, Link, OwnerId, Scheduler, Slot, Tasklet, TaskletId,
@@ -165,6 +165,7 @@ impl Machine {
     /// as long as the VM lives.
     pub(super) unsafe fn new(L: *mut lua_State, watch: SliceWatch) -> Rc<Self> {
         state::check();
+        stack::check();
         // SAFETY: pushes and pops are balanced; the helper is kept by the registry.
         let machine = unsafe {
             value::install_error_metatable(L);
@@ -653,7 +654,7 @@ impl Machine {
 }
 
 /// What the VM takes for a string that it has not asked about.
-const NOT_ASKED: i16 = i16::MIN;
+pub(super) const NOT_ASKED: i16 = i16::MIN;
 
 /// Gives a string its number when the VM first asks for it; −1 for names that no handler knows. Until the
 /// sandbox is closed a handler may still learn a name, so that the VM has to ask again.

@@ -16,6 +16,7 @@ pub mod places;
 mod restart;
 mod run;
 mod slice;
+pub mod stack;
 mod state;
 mod switch;
 mod timer;
