@@ -292,9 +292,6 @@ unsafe fn call(bridge: &Bridge, L: *mut lua_State, entity: Entity, method: Metho
 /// # Safety
 /// Called in a C function of the VM.
 unsafe fn has_fast(bridge: &Bridge, L: *mut lua_State, entity: Entity) -> Option<bool> {
-    if bridge.guarded {
-        return None;
-    }
     let (world, mut has) = (bridge.world(), true);
     // SAFETY: invariant 2 of the bridge; nothing else runs meanwhile.
     unsafe {
@@ -302,6 +299,7 @@ unsafe fn has_fast(bridge: &Bridge, L: *mut lua_State, entity: Entity) -> Option
         let top = lua_gettop(L);
         for i in 2..=top {
             let Member::Component(component) = member_at(bridge, L, i) else { return None };
+            bridge.may_read(component).ok()?;
             has &= there.contains_id(bridge.component_table(component).column.id);
         }
         (top >= 2).then_some(has)
@@ -321,8 +319,8 @@ unsafe fn dispatch_get(bridge: &Bridge, L: *mut lua_State, entity: Entity, atom:
         // SAFETY: as above.
         unsafe {
             match (bridge.member(atom), &bridge.extension) {
-                (Member::Component(_), _)
-                    if !bridge.guarded
+                (Member::Component(component), _)
+                    if bridge.may_read(component).is_ok()
                         && bridge.push_own_component(L, entity, bridge.named_component(atom)) => {}
                 (Member::Field(field), Some(extension)) => {
                     extension.get(bridge, L, entity, usize::from(field));
@@ -351,7 +349,9 @@ unsafe fn dispatch_set(bridge: &Bridge, L: *mut lua_State, entity: Entity, atom:
     // SAFETY: as above.
     unsafe {
         let table = bridge.named_component(atom);
-        if bridge.guarded || !scalar::write_scalar(bridge, L, entity, table.column, table.root) {
+        let may_write = !bridge.guarded
+            || matches!(bridge.member(atom), Member::Component(number) if bridge.may_write(number).is_ok());
+        if !may_write || !scalar::write_scalar(bridge, L, entity, table.column, table.root) {
             finish(L, set(bridge, L, entity, bridge.member(atom)).map(|()| 0));
         }
     }

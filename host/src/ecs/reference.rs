@@ -241,7 +241,8 @@ unsafe fn dispatch_get(L: *mut lua_State, reference: *const Reference, atom: c_i
         // SAFETY: as above.
         unsafe {
             let bridge = &*(*reference).bridge;
-            if !bridge.guarded && push_fast(bridge, L, &*reference, atom) {
+            let component = (*reference).node(bridge).component;
+            if bridge.may_read(component).is_ok() && push_fast(bridge, L, &*reference, atom) {
                 return;
             }
             let result = match field_of_key(bridge, L, &*reference) {
@@ -282,7 +283,8 @@ unsafe fn dispatch_set(L: *mut lua_State, reference: *const Reference, atom: c_i
     unsafe {
         let bridge = &*(*reference).bridge;
         let table = &bridge.nodes[(*reference).node as usize];
-        if bridge.guarded || !write_scalar(bridge, L, (*reference).entity, table.column, table.slot(atom)) {
+        let may_write = !bridge.guarded || bridge.may_write((*reference).node(bridge).component).is_ok();
+        if !may_write || !write_scalar(bridge, L, (*reference).entity, table.column, table.slot(atom)) {
             slow(L, reference);
         }
     }
