@@ -6,7 +6,7 @@
 //! self.Health = { current = 1, max = 10 }              insert or replace; nil removes
 //! self:has("Health", ...)  self:get("Health")          whether it has all of them; a copy
 //! self:insert("Burning", { dps = 2 })  self:remove("Burning") -> whether it was there
-//! self:despawn()
+//! self:despawn()                                       what its scripts have deferred runs first, and still finds it
 //! ```
 //!
 //! and what the host adds by its [`EntityExtension`](super::EntityExtension). A table that is assigned is a whole
