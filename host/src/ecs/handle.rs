@@ -279,15 +279,15 @@ pub(super) fn chunk_of(entity: Entity) -> u32 {
 
 impl Bridge {
     /// Pushes the handle of an entity and the references that are in the same row, if they are all in their places in the
-    /// chunk at `chunk`. `[-0, +n]`, or with `false` `[-0, +0]`.
+    /// chunk that is the upvalue with the number `chunk`. `[-0, +n]`, or with `false` `[-0, +0]`.
     ///
     /// # Safety
-    /// A live state of the bridge's VM, with room. The entity is alive, and its chunk is at `chunk`.
+    /// Called in a C function of the VM, with room. The entity is alive, and its chunk is this upvalue.
     #[inline(always)]
     pub(super) unsafe fn push_row(
         &self,
         L: *mut lua_State,
-        chunk: c_int,
+        chunk: usize,
         entity: Entity,
         row: &RowShape,
     ) -> bool {
@@ -297,7 +297,7 @@ impl Bridge {
         let within = Directory::within(entity);
         let places = row.bases.map(|base| base + within);
         // SAFETY: as above; userdata in a chunk are handles and references.
-        unsafe { push_places(L, chunk, &places[..row.count]) }
+        unsafe { stack::push_places(L, chunk, &places[..row.count]) }
     }
 
     /// The shape of rows of an entity and references to these nodes; `None` while there are none to one of them, or if

@@ -12,7 +12,6 @@ mod library;
 mod listener;
 mod machine;
 mod module;
-pub mod places;
 mod restart;
 mod run;
 mod slice;

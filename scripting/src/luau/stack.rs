@@ -2,7 +2,7 @@
 //! return.
 //!
 //! Through the VM's public interface each of these is a call or two. With the feature `fast-switch` they are done in
-//! place, as `state.rs` does it for switches; `places.cpp` says where the fields are that only this file knows.
+//! place, as `state.rs` does it for switches; `stack.cpp` says where the fields are that only this file knows.
 //!
 //! All of them are for a C function that the VM has called, so that there is room for values, and none of them raises
 //! or allocates.
@@ -75,7 +75,7 @@ mod fields {
     /// # Panics
     /// If they aren't: the build was not one for this machine.
     pub fn check() {
-        // SAFETY: constants of places.cpp.
+        // SAFETY: constants of stack.cpp.
         assert_eq!(unsafe { bluetick_stack_fields }, FIELDS, "the VM's layout is another one");
     }
 
@@ -164,6 +164,57 @@ mod fields {
         }
     }
 
+    /// Pushes the userdata at these places of the table that is the upvalue with this number; with `false` nothing, because
+    /// one of them is no userdata, or not in the array part of the table. `[-0, +n]`, or with `false` `[-0, +0]`
+    ///
+    /// # Safety
+    /// As above, with room for all of them; there are so many upvalues.
+    #[inline(always)]
+    pub unsafe fn push_places(L: *mut lua_State, upvalue: usize, places: &[c_int]) -> bool {
+        // SAFETY: the caller's; each place is one of the table's array.
+        unsafe {
+            let table = *upvalue_at(L, upvalue);
+            if table.tag != LUA_TTABLE || is_black(L) {
+                return false;
+            }
+            let table = table.value.cast::<Table>();
+            let top = (*state(L)).top;
+            for (i, &place) in places.iter().enumerate() {
+                let at = (place as u32).wrapping_sub(1);
+                if at >= (*table).array_size as u32 {
+                    return false;
+                }
+                let value = (*table).array.add(at as usize);
+                if (*value).tag != LUA_TUSERDATA {
+                    return false;
+                }
+                top.add(i).copy_from_nonoverlapping(value, 1);
+            }
+            (*state(L)).top = top.add(places.len());
+            true
+        }
+    }
+
+    /// The upvalue of the running function with this number.
+    #[inline(always)]
+    unsafe fn upvalue_at(L: *mut lua_State, number: usize) -> *mut TValue {
+        // SAFETY: the caller's; the function is below its first argument.
+        unsafe {
+            let function = (*(*state(L)).base.sub(1)).value.cast::<Function>();
+            (&raw mut (*function).upvalue).add(number - 1)
+        }
+    }
+
+    /// The data of the userdata that the running function has as its first upvalue.
+    ///
+    /// # Safety
+    /// As above; it has one.
+    #[inline(always)]
+    pub unsafe fn userdata_upvalue(L: *mut lua_State) -> *mut c_void {
+        // SAFETY: the caller's.
+        unsafe { (*upvalue_at(L, 1)).value.cast::<Userdata>().add(1).cast() }
+    }
+
     /// The data of the first argument, if it is a userdata with this tag; otherwise null.
     ///
     /// # Safety
@@ -230,8 +281,8 @@ mod fields {
     /// As above; it has one.
     #[inline(always)]
     pub unsafe fn pointer_upvalue(L: *mut lua_State) -> *mut c_void {
-        // SAFETY: the caller's; the function is below its first argument.
-        unsafe { (*(*(*state(L)).base.sub(1)).value.cast::<Function>()).upvalue.value }
+        // SAFETY: the caller's.
+        unsafe { (*upvalue_at(L, 1)).value }
     }
 }
 
@@ -289,6 +340,35 @@ mod interface {
             }
             is_there
         }
+    }
+
+    /// Pushes the userdata at these places of the table that is the upvalue with this number; with `false` nothing, because
+    /// one of them is no userdata. `[-0, +n]`, or with `false` `[-0, +0]`
+    ///
+    /// # Safety
+    /// As above, with room for all of them; there are so many upvalues.
+    pub unsafe fn push_places(L: *mut lua_State, upvalue: usize, places: &[c_int]) -> bool {
+        // SAFETY: the caller's.
+        unsafe {
+            let top = lua_gettop(L);
+            let index = lua_upvalueindex(upvalue as c_int);
+            let all = lua_type(L, index) == LUA_TTABLE
+                && places.iter().all(|&place| lua_rawgeti_(L, index, place) == LUA_TUSERDATA);
+            if !all {
+                lua_settop(L, top);
+            }
+            all
+        }
+    }
+
+    /// The data of the userdata that the running function has as its first upvalue.
+    ///
+    /// # Safety
+    /// As above; it has one.
+    #[inline(always)]
+    pub unsafe fn userdata_upvalue(L: *mut lua_State) -> *mut c_void {
+        // SAFETY: the caller's.
+        unsafe { lua_touserdata(L, lua_upvalueindex(1)) }
     }
 
     /// The data of the first argument, if it is a userdata with this tag; otherwise null.
@@ -473,6 +553,47 @@ mod tests {
         {
             assert_eq!(called(sibling, &format!("u, {place}")), Value::Boolean(expected), "{place}");
         }
+    }
+
+    #[test]
+    fn all_places_hold_userdata_or_nothing_is_pushed() {
+        unsafe extern "C-unwind" fn places(L: *mut lua_State) -> c_int {
+            // SAFETY: called by the VM with two upvalues, of which the second is a table.
+            unsafe {
+                assert_eq!(*userdata_upvalue(L).cast::<u64>(), 7);
+                let height = lua_gettop(L);
+                assert!(push_places(L, 2, &[4, 1, 2]));
+                assert_eq!(lua_gettop(L), height + 3);
+                for (index, place) in [(1, 4), (2, 1), (3, 2)] {
+                    lua_rawgeti_(L, lua_upvalueindex(2), place);
+                    assert_eq!(lua_touserdata(L, -1), lua_touserdata(L, height + index));
+                    lua_settop(L, -2);
+                }
+                lua_settop(L, height);
+                for places in [&[1, 3][..], &[5], &[0], &[-1], &[c_int::MAX], &[c_int::MIN]] {
+                    assert!(!push_places(L, 2, places), "{places:?}");
+                    assert_eq!(lua_gettop(L), height, "{places:?}");
+                }
+                assert!(push_places(L, 2, &[]));
+                assert!(!push_places(L, 1, &[1]));
+                0
+            }
+        }
+        let vm = Vm::new(VmConfig::default()).unwrap();
+        vm.with_state(|L| {
+            // SAFETY: a protected call with room; the closure takes its upvalues off the stack.
+            unsafe {
+                lua_newuserdata(L, 8).cast::<u64>().write(7);
+                lua_createtable(L, 4, 0);
+                for place in [1, 2, 4] {
+                    lua_newuserdata(L, 8);
+                    lua_rawseti_(L, -2, place);
+                }
+                lua_pushcclosurek(L, places, c"places".as_ptr(), 2, None);
+                lua_call(L, 0, 0);
+            }
+        })
+        .unwrap();
     }
 
     #[test]
