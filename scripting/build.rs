@@ -1,4 +1,4 @@
-//! Compiles what knows the VM from inside, `src/reload/live/internals/internals.cpp` and `switch.cpp` and `places.cpp` of
+//! Compiles what knows the VM from inside, `src/reload/live/internals/internals.cpp` and `switch.cpp` and `stack.cpp` of
 //! `src/luau`, against the private headers of the very VM that mlua-sys builds.
 
 #[cfg(any(feature = "reload", feature = "fast-switch"))]
@@ -11,7 +11,7 @@ mod vm {
     const SOURCES: [(&str, bool); 3] = [
         ("src/reload/live/internals/internals.cpp", cfg!(feature = "reload")),
         ("src/luau/switch.cpp", cfg!(feature = "fast-switch")),
-        ("src/luau/places.cpp", cfg!(feature = "fast-switch")),
+        ("src/luau/stack.cpp", cfg!(feature = "fast-switch")),
     ];
 
     /// What they rely on; `REVIEWED` is the hash as it was when they were last compared with it.

@@ -263,8 +263,12 @@ impl SharedClocks {
         self.0.borrow().world()
     }
 
-    /// Makes the global `clock` of scripts.
-    pub fn install(&self, vm: &Vm) -> Result<(), Error> {
+    /// Makes the global `clock` of scripts, which change a clock if `may` says so.
+    pub fn install(
+        &self,
+        vm: &Vm,
+        may: impl Fn() -> Result<(), Error> + Clone + 'static,
+    ) -> Result<(), Error> {
         let world = |name, read: fn(Clock) -> f64| {
             let clocks = self.clone();
             vm.function(name, move |_| Ok(Reply::Number(read(clocks.world()))))
@@ -277,16 +281,18 @@ impl SharedClocks {
             })
         };
         let set = |name, what: &'static str, set: fn(&mut Clocks, ClockId) -> Result<(), Error>| {
-            let clocks = self.clone();
+            let (clocks, may) = (self.clone(), may.clone());
             vm.function(name, move |call| {
+                may()?;
                 let clock = clocks.named(&call.text(1, what)?)?;
                 clocks.with(|clocks| set(clocks, clock))?;
                 Ok(Reply::Nothing)
             })
         };
         let scale = {
-            let clocks = self.clone();
+            let (clocks, may) = (self.clone(), may.clone());
             vm.function(c"scale", move |call| {
+                may()?;
                 let clock = clocks.named(&call.text(1, "clock.scale: name")?)?;
                 let scale = call.number(2, "clock.scale: factor")?;
                 clocks.with(|clocks| clocks.set_scale(clock, scale))?;

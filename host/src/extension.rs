@@ -73,7 +73,8 @@ impl EntityExtension for Extension {
         // SAFETY: there is room for a value. What may raise is done last, with nothing borrowed.
         unsafe {
             if field == ENABLED {
-                let enabled = self.is_enabled(bridge, entity);
+                let enabled =
+                    bridge.may(Access::Read("Script")).and_then(|()| self.is_enabled(bridge, entity));
                 return match enabled {
                     Ok(enabled) => lua_pushboolean(L, c_int::from(enabled)),
                     Err(Error { kind, message, .. }) => raise(L, kind, message),
@@ -140,15 +141,16 @@ impl EntityExtension for Extension {
         let Some(vm) = self.vm.upgrade() else { return Ok(()) };
         let profile = self.profile(self.running(&vm)).and_then(|number| self.profiles.get(number));
         let Some(profile) = profile else { return Ok(()) };
-        let (is_granted, what) = match access {
-            Access::Read(name) => (profile.read.allows(name), format!("read {name}")),
-            Access::Write(name) => (profile.write.allows(name), format!("write {name}")),
-            Access::Call(name) => (profile.functions.allows(name), format!("function {name}")),
-            Access::Message(name) => (profile.messages.allows(name), format!("messages {name}")),
-            Access::Spawn => (profile.spawn, "spawn".to_owned()),
-            Access::Despawn => (profile.despawn, "despawn".to_owned()),
+        let (is_granted, what, name) = match access {
+            Access::Read(name) => (profile.read.allows(name), "read ", name),
+            Access::Write(name) => (profile.write.allows(name), "write ", name),
+            Access::Call(name) => (profile.functions.allows(name), "function ", name),
+            Access::Message(name) => (profile.messages.allows(name), "messages ", name),
+            Access::Spawn => (profile.spawn, "spawn", ""),
+            Access::Despawn => (profile.despawn, "despawn", ""),
         };
-        profile.check(is_granted, &what)
+        // Scripts ask at each access, so a text is made only for those that need it.
+        if is_granted { Ok(()) } else { profile.check(false, &format!("{what}{name}")) }
     }
 
     fn despawning(&self, bridge: &Bridge, entity: Entity) {
@@ -212,6 +214,20 @@ impl Extension {
         match mine.and_then(|number| self.profiles.get(number)) {
             Some(profile) => profile.check(mine == self.profile(owner), capability),
             None => Ok(()),
+        }
+    }
+
+    /// An error of kind `denied` unless whoever runs may do this to a tasklet of this owner, or to the scheduler.
+    pub(crate) fn may_interfere(&self, owner: Option<OwnerId>, verb: &str) -> Result<(), Error> {
+        let Some(vm) = self.vm.upgrade() else { return Ok(()) };
+        match owner {
+            Some(owner) if owner == self.running(&vm) => Ok(()),
+            Some(owner) => self.check_same_profile(
+                &vm,
+                owner,
+                &format!("{verb} tasklets of scripts with another profile"),
+            ),
+            None => self.may(Access::Call("scheduler")),
         }
     }
 

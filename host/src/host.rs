@@ -5,8 +5,8 @@ use crate::clock::SharedClocks;
 use crate::collector::{GcPace, Pacer};
 use crate::dilation::TimeDilation;
 use crate::ecs::{
-    Bridge, BridgeConfig, Functions, Registry, RegistryBuilder, RegistryError, ScriptHook, ScriptPart, Value,
-    WorldAccess,
+    Access, Bridge, BridgeConfig, Functions, Registry, RegistryBuilder, RegistryError, ScriptHook,
+    ScriptPart, Value, WorldAccess,
 };
 use crate::extension::{Extension, with_descendants};
 use crate::failure::Failures;
@@ -571,8 +571,9 @@ impl HostBuilder {
         };
         let context =
             signals::Context { vm: Rc::downgrade(&vm), bridge: Rc::default(), signals: signals.clone() };
+        let extension = Rc::new(extension);
         let config = BridgeConfig {
-            extension: Some(Rc::new(extension)),
+            extension: Some(extension.clone()),
             methods: signals::methods(&vm, &context)?,
             direct: self.direct,
         };
@@ -580,7 +581,14 @@ impl HostBuilder {
         let _ = context.bridge.set(Rc::downgrade(&bridge));
         let wishes = wishes::install(&vm, &bridge, &instances)?;
         vm.park_failed(self.park);
-        clocks.install(&vm)?;
+        let guard = Rc::downgrade(&bridge);
+        clocks.install(&vm, move || match guard.upgrade() {
+            Some(bridge) => bridge.may(Access::Call("clock")),
+            None => Ok(()),
+        })?;
+        if !profiles.is_empty() {
+            vm.guard_tasklets(move |owner, verb| extension.may_interfere(owner, verb));
+        }
         synchro::install(&vm, &synchro, &clocks, &self.time, None)?;
         let printed = Rc::new(RefCell::new(Vec::new()));
         if self.keep_printed {

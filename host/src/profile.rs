@@ -18,6 +18,8 @@
 //! # Ok::<(), bluetick::ProfileError>(())
 //! ```
 //!
+//! Tasklets of a script with another profile, or of the game, can't be killed or changed from a script that has one.
+//!
 //! A profile is that of the script whose tasklet runs, in whichever file the function is that it calls; only for
 //! `require` it is that of the file with the `require`. A module that a profile grants is shared with all others that
 //! require it: grant those only that may be changed by whoever has the profile.
@@ -63,11 +65,14 @@ pub struct Profile {
     pub name: String,
     /// The scripts that it is for: names, or beginnings with a `*`. Of several that fit, the longest counts.
     pub scripts: Vec<String>,
-    /// Components and resources that they may read; `Script` for `entity.Script`.
+    /// Components and resources that they may read; `Script` for `entity.Script` and `entity.enabled`. Names of entities
+    /// are free to read.
     pub read: Grant,
-    /// Components and resources that they may write, insert and remove; `Script` for starting scripts.
+    /// Components and resources that they may write, insert and remove; `Script` for starting and pausing scripts, `Name`
+    /// for naming entities.
     pub write: Grant,
-    /// Functions of `world`, and `module.name` for those in a module.
+    /// Functions of `world`, and `module.name` for those in a module; `reload` for `reload.now` and `reload.rollback`,
+    /// `clock` for scaling and pausing clocks, `scheduler` for callbacks of the scheduler.
     pub functions: Grant,
     /// Scripts that they may require, by their names below the script folder.
     pub modules: Grant,

@@ -45,7 +45,7 @@ pub fn install_real_time(vm: &Rc<Vm>) -> Result<(), Error> {
 fn install(vm: &Rc<Vm>, time: RealTime, wait: impl Fn(Duration) + 'static) -> Result<(), Error> {
     let clocks = SharedClocks::new(None);
     let synchro = Rc::new(RefCell::new(Synchro::default()));
-    clocks.install(vm)?;
+    clocks.install(vm, || Ok(()))?;
     let pump = Pump(Rc::new(Inner {
         synchro: synchro.clone(),
         clocks: clocks.clone(),

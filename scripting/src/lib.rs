@@ -313,6 +313,6 @@ pub use scheduler::{ChannelId, Error, ErrorKind, Overflow, OwnerId, TaskletId};
 pub mod raw {
     pub use crate::luau::ffi::*;
     pub use crate::luau::host_call;
-    pub use crate::luau::places::push_places;
+    pub use crate::luau::stack;
     pub use crate::luau::value::{push_error, push_str, raise, to_bytes};
 }

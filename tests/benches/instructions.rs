@@ -47,7 +47,7 @@ const RAW_SPAWN: &str = "raw: new coroutine and two resumes";
 
 const RAW_READ: &str = "raw: read of a field by a C function";
 
-const OPERATIONS: [Operation; 14] = [
+const OPERATIONS: [Operation; 15] = [
     Operation { name: RAW_SWITCH, run: raw_yield, limit: None },
     Operation { name: RAW_SUSPEND, run: raw_suspend, limit: None },
     Operation { name: RAW_SPAWN, run: raw_spawn, limit: None },
@@ -87,7 +87,12 @@ const OPERATIONS: [Operation; 14] = [
     },
     Operation {
         name: "read of a component's field by a held reference",
-        run: read,
+        run: |n| read("x = h.current", n),
+        limit: Some((RAW_READ, 1.0)),
+    },
+    Operation {
+        name: "read of self.Health.current",
+        run: |n| read("x = self.Health.current", n),
         limit: Some((RAW_READ, 1.0)),
     },
 ];
@@ -385,14 +390,15 @@ struct Health {
     current: f32,
 }
 
-fn read(count: usize) {
+/// Runs this line so many times, in which `self` is an entity and `h` its health.
+fn read(line: &str, count: usize) {
     let mut world = World::new();
     let registry = Registry::builder().component::<Health>().build(&mut world).expect("a registry");
     let vm = vm();
     let bridge = Bridge::install(&vm, Rc::new(registry), BridgeConfig::default()).expect("a bridge");
     let entity = world.spawn(Health::default()).id();
-    let text = "local self, n = ... local h, x = self.Health for i = 1, n do x = h.current end";
-    let run = vm.load("it", text).expect("a loop");
+    let text = format!("local self, n = ... local h, x = self.Health for i = 1, n do {line} end");
+    let run = vm.load("it", &text).expect("a loop");
     bridge.lend(&mut world, || run.call::<()>((Handle(entity), count))).expect("it runs");
     std::process::exit(0)
 }

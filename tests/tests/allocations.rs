@@ -100,6 +100,41 @@ fn a_value_from_rust_to_rust_allocates_nothing() {
 }
 
 #[test]
+fn an_access_to_a_field_that_a_profile_grants_allocates_nothing() {
+    use bluetick::{Grant, Profile, Profiles};
+    use bluetick_tests::{Game, Health, Position, script};
+    let body = "local health, position, times = self.Health, self.Position, 10
+        while true do
+            for i = 1, times do
+                health.current += 1
+                position.at = vector.one * self.Health.current
+                if not self:has('Health') then self.Health.current = 1 end
+            end
+            times = if times == 10 then 10000 else 10
+            synchro.yield()
+        end";
+    for scripts in ["guest", "somebody else"] {
+        let mut profile = Profile::new("guest", [scripts]);
+        profile.read = Grant::only(["Marked", "Health", "Position"]);
+        profile.write = Grant::only(["Health", "Position"]);
+        let mut profiles = Profiles::default();
+        profiles.add(profile);
+        let mut game = Game::build([("guest", script(body))], |host| host.profiles(profiles));
+        game.world.spawn((Health::default(), Position::default(), bluetick::Script::new("guest")));
+        let mut count = || {
+            let before = ALLOCATIONS.get();
+            game.frames(1);
+            ALLOCATIONS.get() - before
+        };
+        for _ in 0..10 {
+            count();
+        }
+        let (few, many) = (count(), count());
+        assert!(few.abs_diff(many) < 100, "{few} and {many} allocations, for {scripts}");
+    }
+}
+
+#[test]
 fn a_value_from_a_script_to_rust_allocates_nothing() {
     let vm = Vm::new(VmConfig::default()).unwrap();
     let channel = received_in_rust(&vm);

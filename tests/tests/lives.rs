@@ -90,19 +90,22 @@ fn a_script_that_comes_and_goes_between_two_ticks_never_runs() {
 #[test]
 fn a_script_that_despawns_its_own_entity_runs_on_to_its_next_wait_and_ends_in_the_same_tick() {
     let suicide = r#"
-        scheduler.defer(function() print("out", self.alive) end)
+        scheduler.defer(function() print("out", self.alive, self.Health.current) end)
         synchro.yield()
         self:despawn()
         print("despawned", self.alive)
+        scheduler.defer(function() print("late", self.alive) end)
         synchro.yield()
         print("never")
     "#;
     let mut game = Game::new([("suicide", script(suicide))]);
-    let entity = game.spawn("suicide");
+    let health = Health { current: 3.0, max: 9.0 };
+    let entity = game.world.spawn((health, Script::new("suicide"))).id();
     game.frames(1);
     assert_eq!(game.printed(), "");
     game.frames(1);
-    assert_eq!(game.printed(), "despawned\tfalse out\tfalse");
+    // What was deferred still finds the entity, so it comes first.
+    assert_eq!(game.printed(), "out\ttrue\t3 despawned\tfalse late\tfalse");
     assert!(game.world.get_entity(entity).is_err());
     assert_eq!(game.host.vm().stats().tasklets, 0);
     game.frames(1);

@@ -28,6 +28,7 @@ fn game(line: &str) -> Game {
         ("mods/guest", script(line)),
         ("lib/open", "return { limit = 3 }".into()),
         ("secret", "return { key = 7 }".into()),
+        ("busy", script("for i = 1, 5 do synchro.yield() end print('busy to the end')")),
         (
             "lodger",
             script(
@@ -96,6 +97,13 @@ fn what_a_profile_does_not_grant_is_an_error_that_names_it_and_the_capability() 
         ("self:wait_for('Wave', 1)", "messages Wave"),
         ("local x = world:named('lodger').state", "state of scripts with another profile"),
         ("world:named('lodger'):spawn(print)", "spawn tasklets of scripts with another profile"),
+        ("scheduler.getmain():kill()", "kill tasklets of scripts with another profile"),
+        ("scheduler.set_schedule_callback(print)", "function scheduler"),
+        ("scheduler.set_channel_callback(print)", "function scheduler"),
+        ("clock.scale('sim', 2)", "function clock"),
+        ("clock.pause('sim')", "function clock"),
+        ("clock.resume('sim')", "function clock"),
+        ("reload.now()", "function reload"),
     ] {
         let body = format!(
             "local ok, err = pcall(function() {line} end) print(err and err.kind, err and err.message)"
@@ -129,6 +137,48 @@ fn references_that_a_trusted_script_hands_over_are_not_worth_more() {
     game.frames(4);
     let printed = game.printed();
     assert!(printed.starts_with("5\tfalse\t") && printed.contains("write Health"), "{printed}");
+}
+
+#[test]
+fn a_guest_does_what_it_likes_with_its_own_tasklets_and_nothing_with_those_of_others() {
+    let line = r#"
+        local mine = tasklet(function() synchro.sleep(9) end)()
+        synchro.yield()
+        mine.name = "mine"
+        mine:kill()
+        local strange = scheduler.getcurrent().next
+        local verbs = { "setup", "bind", "insert", "remove", "run", "switch", "kill", "throw", "raise_exception",
+            "set_atomic", "set_ignore_nesting", "retry", "restart" }
+        local refused = 0
+        for _, verb in verbs do
+            local ok, err = pcall(function() strange[verb](strange, true) end)
+            if not ok and err.kind == "denied" and err.message:find(verb) then refused += 1 end
+        end
+        for _, field in { "name", "block_trap", "background", "tempval", "anything" } do
+            local ok, err = pcall(function() strange[field] = true end)
+            if not ok and err.kind == "denied" then refused += 1 end
+        end
+        print(mine.alive, refused == #verbs + 5, strange.alive, strange ~= scheduler.getcurrent())
+    "#;
+    let mut game = game(line);
+    game.spawn("busy");
+    game.frames(8);
+    assert_eq!(game.printed(), "false\ttrue\ttrue\ttrue busy to the end");
+}
+
+#[test]
+fn whether_scripts_are_paused_is_read_with_them() {
+    let mut guest = Profile::new("guest", ["guest"]);
+    guest.read = Grant::only(["Health"]);
+    let mut profiles = Profiles::default();
+    profiles.add(guest);
+    let line =
+        "print(self.Health.current, self.name, select(2, pcall(function() return self.enabled end)).message)";
+    let mut game = Game::build([("guest", script(line))], |host| host.profiles(profiles));
+    game.world.spawn((Name::new("Al"), Health { current: 5.0, max: 9.0 }, Script::new("guest")));
+    game.frames(1);
+    let printed = game.printed();
+    assert!(printed.starts_with("5\tAl\t") && printed.ends_with("does not grant: read Script"), "{printed}");
 }
 
 #[test]

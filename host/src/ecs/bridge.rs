@@ -104,6 +104,14 @@ pub(super) struct ComponentTable {
     pub root: Slot,
 }
 
+impl ComponentTable {
+    /// No component: of its kind nothing is read or written.
+    const NONE: Self = Self {
+        column: ComponentColumn { id: ComponentId::new(0), sparse: false, mutable: false },
+        root: Slot::NONE,
+    };
+}
+
 /// The userdata tags of the VM that belong to this bridge.
 #[derive(Clone, Copy)]
 pub(super) struct Tags {
@@ -148,7 +156,9 @@ pub struct Bridge {
     /// Whether the pointer is null because Rust code has the world.
     busy: Cell<bool>,
     pub(super) tags: Tags,
-    pub(super) components: Box<[ComponentTable]>,
+    components: Box<[ComponentTable]>,
+    /// The same by the atom of the component's name.
+    named: Box<[ComponentTable]>,
     pub(super) nodes: Box<[NodeTable]>,
     /// What the names are that an entity has, by atom.
     members: Box<[Member]>,
@@ -186,11 +196,8 @@ impl Bridge {
             cursor: vm.new_tag().ok_or_else(no_tag)?,
             rows: vm.new_tag().ok_or_else(no_tag)?,
         };
-        let components = registry
-            .components
-            .iter()
-            .map(|c| ComponentTable { column: column(c), root: Slot::of(&c.root, 0) })
-            .collect();
+        let table = |c: &Registered| ComponentTable { column: column(c), root: Slot::of(&c.root, 0) };
+        let components = registry.components.iter().map(table).collect();
         let mut nodes = Vec::with_capacity(registry.nodes.len());
         for node in &registry.nodes {
             let mut slots = Vec::new();
@@ -202,6 +209,11 @@ impl Bridge {
         }
         let directory = Directory::new(nodes.len());
         let members = entity_members(vm, &registry, config.extension.as_deref())?;
+        let named = members.iter().map(|member| match *member {
+            Member::Component(number) => table(&registry.components[usize::from(number)]),
+            _ => ComponentTable::NONE,
+        });
+        let named = named.collect();
         let bridge = Rc::new(Self {
             registry,
             guarded: config.extension.as_ref().is_some_and(|extension| extension.is_guard()),
@@ -210,6 +222,7 @@ impl Bridge {
             busy: Cell::new(false),
             tags,
             components,
+            named,
             nodes: nodes.into(),
             members: members.into(),
             directory,
@@ -367,6 +380,12 @@ impl Bridge {
         }
     }
 
+    /// The component that an entity has by this name; none if it is the name of something else.
+    #[inline(always)]
+    pub(super) fn named_component(&self, atom: c_int) -> &ComponentTable {
+        self.named.get(atom as usize).unwrap_or(&ComponentTable::NONE)
+    }
+
     /// What the name with this number is to an entity.
     #[inline(always)]
     pub(super) fn member(&self, atom: c_int) -> Member {
@@ -515,7 +534,7 @@ pub(super) unsafe fn finish(L: *mut lua_State, result: Result<c_int, Error>) -> 
 #[inline(always)]
 pub(super) unsafe fn bridge_of<'a>(L: *mut lua_State) -> &'a Bridge {
     // SAFETY: the first upvalue is the bridge's address, which outlives the VM.
-    unsafe { &*lua_tolightuserdata(L, lua_upvalueindex(1)).cast::<Bridge>() }
+    unsafe { &*stack::pointer_upvalue(L).cast::<Bridge>() }
 }
 
 /// Pushes a C function that knows the bridge. `[-0, +1]`

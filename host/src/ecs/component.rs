@@ -293,6 +293,11 @@ impl Registry {
     /// The component called `name`, or an error that names the nearest.
     pub(crate) fn component(&self, name: &str) -> Result<u16, ValueError> {
         self.find(name, false).ok_or_else(|| {
+            if self.is_reserved(name) {
+                let member = if name == "Name" { "name" } else { name };
+                let text = format!("'{name}' is no component that scripts can ask for: see entity.{member}");
+                return ValueError::new(text).about(name);
+            }
             let known = || self.component_names().chain(RESERVED.map(|(name, _)| name));
             let near = match known().find(|known| known.eq_ignore_ascii_case(name)) {
                 Some(known) => format!(" (did you mean '{known}'?)"),

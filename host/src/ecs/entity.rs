@@ -6,7 +6,7 @@
 //! self.Health = { current = 1, max = 10 }              insert or replace; nil removes
 //! self:has("Health", ...)  self:get("Health")          whether it has all of them; a copy
 //! self:insert("Burning", { dps = 2 })  self:remove("Burning") -> whether it was there
-//! self:despawn()
+//! self:despawn()                                       what its scripts have deferred runs first, and still finds it
 //! ```
 //!
 //! and what the host adds by its [`EntityExtension`](super::EntityExtension). A table that is assigned is a whole
@@ -292,9 +292,6 @@ unsafe fn call(bridge: &Bridge, L: *mut lua_State, entity: Entity, method: Metho
 /// # Safety
 /// Called in a C function of the VM.
 unsafe fn has_fast(bridge: &Bridge, L: *mut lua_State, entity: Entity) -> Option<bool> {
-    if bridge.guarded {
-        return None;
-    }
     let (world, mut has) = (bridge.world(), true);
     // SAFETY: invariant 2 of the bridge; nothing else runs meanwhile.
     unsafe {
@@ -302,48 +299,61 @@ unsafe fn has_fast(bridge: &Bridge, L: *mut lua_State, entity: Entity) -> Option
         let top = lua_gettop(L);
         for i in 2..=top {
             let Member::Component(component) = member_at(bridge, L, i) else { return None };
-            has &= there.contains_id(bridge.components[usize::from(component)].column.id);
+            bridge.may_read(component).ok()?;
+            has &= there.contains_id(bridge.component_table(component).column.id);
         }
         (top >= 2).then_some(has)
     }
 }
 
-/// Reads a member, in a C function whose frame owns nothing. `[-0, +1]`
+/// Reads the member that the atom or, if there is none, the key at 2 names, in a C function whose frame owns nothing.
+/// `[-0, +1]`
 ///
 /// # Safety
 /// As [`get`].
 #[inline(always)]
-unsafe fn dispatch_get(bridge: &Bridge, L: *mut lua_State, entity: Entity, member: Member) {
+unsafe fn dispatch_get(bridge: &Bridge, L: *mut lua_State, entity: Entity, atom: c_int) {
+    /// What takes calls, so that the rest is free of them.
+    #[inline(never)]
+    unsafe fn other(bridge: &Bridge, L: *mut lua_State, entity: Entity, atom: c_int) {
+        // SAFETY: as above.
+        unsafe {
+            match (bridge.member(atom), &bridge.extension) {
+                (Member::Component(component), _)
+                    if bridge.may_read(component).is_ok()
+                        && bridge.push_own_component(L, entity, bridge.named_component(atom)) => {}
+                (Member::Field(field), Some(extension)) => {
+                    extension.get(bridge, L, entity, usize::from(field));
+                }
+                (member, _) => {
+                    finish(L, get(bridge, L, entity, member).map(|()| 1));
+                }
+            }
+        }
+    }
     // SAFETY: as above.
     unsafe {
-        match (member, &bridge.extension) {
-            (Member::Component(component), _)
-                if !bridge.guarded && bridge.push_own_component(L, entity, component) => {}
-            (Member::Field(field), Some(extension)) => extension.get(bridge, L, entity, usize::from(field)),
-            _ => {
-                finish(L, get(bridge, L, entity, member).map(|()| 1));
-            }
+        if bridge.guarded || !bridge.push_own_reference(L, entity, bridge.named_component(atom)) {
+            other(bridge, L, entity, atom);
         }
     }
 }
 
-/// Writes a member, in a C function whose frame owns nothing. `[-0, +0]`
+/// Writes the member that the atom or, if there is none, the key at 2 names, in a C function whose frame owns nothing.
+/// `[-0, +0]`
 ///
 /// # Safety
 /// As [`set`].
 #[inline(always)]
-unsafe fn dispatch_set(bridge: &Bridge, L: *mut lua_State, entity: Entity, member: Member) {
+unsafe fn dispatch_set(bridge: &Bridge, L: *mut lua_State, entity: Entity, atom: c_int) {
     // SAFETY: as above.
     unsafe {
-        if let Member::Component(component) = member
-            && !bridge.guarded
-        {
-            let table = &bridge.components[usize::from(component)];
-            if scalar::write_scalar(bridge, L, 3, entity, table.column, table.root) {
-                return;
-            }
+        let table = bridge.named_component(atom);
+        let may_write = !bridge.guarded
+            || matches!(bridge.member(atom), Member::Component(number) if bridge.may_write(number).is_ok());
+        if !may_write || !scalar::write_scalar(bridge, L, entity, table.column, table.root) {
+            finish(L, set(bridge, L, entity, bridge.member(atom)).map(|()| 0));
         }
-        finish(L, set(bridge, L, entity, member).map(|()| 0));
     }
 }
 
@@ -395,8 +405,8 @@ unsafe fn self_argument<'a>(L: *mut lua_State) -> Result<(&'a Bridge, Entity), E
     // SAFETY: as above.
     unsafe {
         let bridge = bridge_of(L);
-        match bridge.entity_at(L, 1) {
-            Some(entity) => Ok((bridge, entity)),
+        match stack::self_argument(L, bridge.tags.entity).cast::<EntityData>().as_ref() {
+            Some(data) => Ok((bridge, data.entity)),
             None => Err(Error::wrong_type(format!("expected an entity as self, got {}", any_text(L, 1)))),
         }
     }
@@ -413,7 +423,7 @@ unsafe extern "C-unwind" fn direct_get(
     unsafe {
         let data = &*data.cast::<EntityData>();
         let bridge = &*data.bridge;
-        dispatch_get(bridge, L, data.entity, bridge.member(atom));
+        dispatch_get(bridge, L, data.entity, atom);
     }
 }
 
@@ -428,7 +438,7 @@ unsafe extern "C-unwind" fn direct_set(
     unsafe {
         let data = &*data.cast::<EntityData>();
         let bridge = &*data.bridge;
-        dispatch_set(bridge, L, data.entity, bridge.member(atom));
+        dispatch_set(bridge, L, data.entity, atom);
     }
 }
 
@@ -468,7 +478,7 @@ unsafe extern "C-unwind" fn index(L: *mut lua_State) -> c_int {
     // SAFETY: a metamethod; what it is called with is checked.
     unsafe {
         match self_argument(L) {
-            Ok((bridge, entity)) => dispatch_get(bridge, L, entity, member_at(bridge, L, 2)),
+            Ok((bridge, entity)) => dispatch_get(bridge, L, entity, stack::key_argument(L)),
             Err(error) => {
                 finish(L, Err(error));
             }
@@ -481,7 +491,7 @@ unsafe extern "C-unwind" fn new_index(L: *mut lua_State) -> c_int {
     // SAFETY: a metamethod; what it is called with is checked.
     unsafe {
         match self_argument(L) {
-            Ok((bridge, entity)) => dispatch_set(bridge, L, entity, member_at(bridge, L, 2)),
+            Ok((bridge, entity)) => dispatch_set(bridge, L, entity, stack::key_argument(L)),
             Err(error) => {
                 finish(L, Err(error));
             }

@@ -16,11 +16,11 @@
 //! by its whole id, and the references that are not of the entity are taken out; so whoever comes from the handle of a
 //! living entity finds references to that entity only.
 
-use super::bridge::Bridge;
+use super::bridge::{Bridge, ComponentTable};
 use super::layout::Kind;
 use super::reference::Reference;
 use super::reflection::Seen;
-use super::scalar::{Located, locate, push_scalar};
+use super::scalar::{Located, locate, locate_in_table, push_scalar};
 use super::value::Value;
 use super::{marshal, place};
 use bevy_ecs::entity::Entity;
@@ -70,8 +70,9 @@ const LIMIT: u32 = 1 << 24;
 pub(super) struct Directory {
     /// By the number of the chunk: its key in the VM's registry; 0 if there is none yet.
     chunks: RefCell<Vec<c_int>>,
-    /// By node: its kind; 0 if there was no reference to it yet. Numbered as they come, so that chunks are dense.
-    kinds: Box<[Cell<c_int>]>,
+    /// By node: where references to it have their places in a chunk, before the entity is added; 0 if there was none yet.
+    /// Kinds are numbered as they come, so that chunks are dense.
+    bases: Box<[Cell<c_int>]>,
     /// The highest kind so far.
     last_kind: Cell<c_int>,
     /// By the index of an entity: the generation of the one whose handle is in its place, if one is there. Loops over
@@ -88,7 +89,7 @@ impl Directory {
     pub(super) fn new(nodes: usize) -> Self {
         Self {
             chunks: RefCell::default(),
-            kinds: (0..nodes).map(|_| Cell::new(0)).collect(),
+            bases: (0..nodes).map(|_| Cell::new(0)).collect(),
             last_kind: Cell::new(0),
             generations: RefCell::default(),
             stale: Cell::new(LUA_NOREF),
@@ -138,24 +139,33 @@ impl Directory {
         kind / GROUP * CHUNK as c_int * GROUP + kind % GROUP + 1
     }
 
+    /// What the entity adds to the places of all its things.
+    #[inline(always)]
+    fn within(entity: Entity) -> c_int {
+        (entity.index_u32() % CHUNK) as c_int * GROUP
+    }
+
     /// Where a thing of this kind has its place in the chunk of the entity.
     #[inline(always)]
     fn place(entity: Entity, kind: c_int) -> c_int {
-        Self::base(kind) + (entity.index_u32() % CHUNK) as c_int * GROUP
+        Self::base(kind) + Self::within(entity)
     }
 
+    /// Where the reference of the entity to the node has its place; `None` if there never was one to the node.
     #[inline(always)]
-    fn kind(&self, node: u32) -> c_int {
-        self.kinds[node as usize].get()
+    fn known_place(&self, entity: Entity, node: u32) -> Option<c_int> {
+        let base = self.bases[node as usize].get();
+        (base != 0).then(|| base + Self::within(entity))
     }
 
-    /// The kind of references to the node, from now on.
-    fn new_kind(&self, node: u32) -> c_int {
-        if self.kind(node) == 0 {
+    /// Where the reference of the entity to the node has its place from now on.
+    fn new_place(&self, entity: Entity, node: u32) -> c_int {
+        let base = &self.bases[node as usize];
+        if base.get() == 0 {
             self.last_kind.set(self.last_kind.get() + 1);
-            self.kinds[node as usize].set(self.last_kind.get());
+            base.set(Self::base(self.last_kind.get()));
         }
-        self.kind(node)
+        base.get() + Self::within(entity)
     }
 
     /// Pushes the chunk of the entity, if there is one. `[-0, +1]`, or with `false` `[-0, +0]`.
@@ -269,25 +279,25 @@ pub(super) fn chunk_of(entity: Entity) -> u32 {
 
 impl Bridge {
     /// Pushes the handle of an entity and the references that are in the same row, if they are all in their places in the
-    /// chunk at `chunk`. `[-0, +n]`, or with `false` `[-0, +0]`.
+    /// chunk that is the upvalue with the number `chunk`. `[-0, +n]`, or with `false` `[-0, +0]`.
     ///
     /// # Safety
-    /// A live state of the bridge's VM, with room. The entity is alive, and its chunk is at `chunk`.
+    /// Called in a C function of the VM, with room. The entity is alive, and its chunk is this upvalue.
     #[inline(always)]
     pub(super) unsafe fn push_row(
         &self,
         L: *mut lua_State,
-        chunk: c_int,
+        chunk: usize,
         entity: Entity,
         row: &RowShape,
     ) -> bool {
         if !self.directory.is_noted(entity) {
             return false;
         }
-        let within = (entity.index_u32() % CHUNK) as c_int * GROUP;
+        let within = Directory::within(entity);
         let places = row.bases.map(|base| base + within);
         // SAFETY: as above; userdata in a chunk are handles and references.
-        unsafe { push_places(L, chunk, &places[..row.count]) }
+        unsafe { stack::push_places(L, chunk, &places[..row.count]) }
     }
 
     /// The shape of rows of an entity and references to these nodes; `None` while there are none to one of them, or if
@@ -296,10 +306,10 @@ impl Bridge {
         let mut shape = RowShape { bases: [Directory::base(0); ROW], count: 1 };
         nodes
             .try_for_each(|node| {
-                let kind = self.directory.kind(node?);
-                *shape.bases.get_mut(shape.count)? = Directory::base(kind);
+                let base = self.directory.bases[node? as usize].get();
+                *shape.bases.get_mut(shape.count)? = base;
                 shape.count += 1;
-                (kind != 0).then_some(())
+                (base != 0).then_some(())
             })
             .map(|()| shape)
     }
@@ -403,7 +413,7 @@ impl Bridge {
         // SAFETY: as the comments say what is on the stack. A reference begins as `EntityData` does.
         unsafe {
             let is_far = entity.index_u32() >= LIMIT;
-            let place = Directory::place(entity, self.directory.new_kind(node));
+            let place = self.directory.new_place(entity, node);
             if !is_far {
                 self.directory.push_or_make_chunk(L, entity, self.tags.entity);
                 if lua_rawgeti_(L, -1, place) == LUA_TUSERDATA && entity_of(L, -1) == entity {
@@ -435,16 +445,40 @@ impl Bridge {
         entity: Entity,
         node: u32,
     ) -> bool {
-        // SAFETY: at a place of kind 0 would be a handle, but no node has this kind once it has a reference.
+        let Some(place) = self.directory.known_place(entity, node) else { return false };
+        // SAFETY: as above; at the place is the reference, or nil.
         unsafe {
-            let kind = self.directory.kind(node);
-            if kind != 0 && lua_rawgeti_(L, chunk, Directory::place(entity, kind)) == LUA_TUSERDATA {
-                return true;
-            }
-            if kind != 0 {
+            let is_there = lua_rawgeti_(L, chunk, place) == LUA_TUSERDATA;
+            if !is_there {
                 lua_settop(L, -2);
             }
-            false
+            is_there
+        }
+    }
+
+    /// Pushes the reference to a component of the entity whose handle is at 1, if it has one and takes no more than a
+    /// few loads to find. `[-0, +1]`, or with `false` `[-0, +0]`.
+    ///
+    /// # Safety
+    /// Called in a C function of the VM.
+    #[inline(always)]
+    pub(super) unsafe fn push_own_reference(
+        &self,
+        L: *mut lua_State,
+        entity: Entity,
+        table: &ComponentTable,
+    ) -> bool {
+        if table.root.kind != Kind::Node || table.column.sparse {
+            return false;
+        }
+        // SAFETY: invariants 2 and 4 of the bridge. The metatable of a handle is its chunk, or has no references; the
+        // entity is alive, so its handle, which is at 1, was pushed since it is.
+        unsafe {
+            matches!(locate_in_table(self.world(), entity, table.column.id), Located::At(_))
+                && self
+                    .directory
+                    .known_place(entity, table.root.node)
+                    .is_some_and(|place| stack::push_sibling(L, place))
         }
     }
 
@@ -459,9 +493,8 @@ impl Bridge {
         &self,
         L: *mut lua_State,
         entity: Entity,
-        component: u16,
+        table: &ComponentTable,
     ) -> bool {
-        let table = &self.components[usize::from(component)];
         // SAFETY: invariants 2 and 4 of the bridge. The place in the world is not used once something is pushed.
         // The metatable of a handle is its chunk, or has no references.
         unsafe {

@@ -330,7 +330,7 @@ struct Loop {
 }
 
 /// Where the function of a loop has the chunk of the row before.
-const CHUNK_UPVALUE: c_int = lua_upvalueindex(3);
+const CHUNK_UPVALUE: usize = 3;
 
 /// Starts a loop: makes its function, which knows the loop and the query.
 unsafe extern "C-unwind" fn iterate(L: *mut lua_State) -> c_int {
@@ -362,7 +362,7 @@ unsafe extern "C-unwind" fn iterate(L: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn step(L: *mut lua_State) -> c_int {
     // SAFETY: made by `iterate` with these upvalues; scripts can't change them. The query's lists don't change.
     unsafe {
-        let rows = lua_touserdata(L, lua_upvalueindex(1)).cast::<Loop>();
+        let rows = stack::userdata_upvalue(L).cast::<Loop>();
         let bridge = &*(*rows).bridge;
         let (entities, yields) = (Query::entities((*rows).query), Query::yields((*rows).query));
         loop {
@@ -435,7 +435,7 @@ unsafe fn push_row(
         let has_chunk = bridge.push_chunk_and_entity(L, entity);
         if has_chunk {
             lua_pushvalue(L, -2);
-            lua_replace(L, CHUNK_UPVALUE);
+            lua_replace(L, lua_upvalueindex(CHUNK_UPVALUE as c_int));
             rows.chunk = chunk;
             let nodes = yields.iter().map(|&number| {
                 let root = table(number).root;

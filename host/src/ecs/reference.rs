@@ -20,14 +20,14 @@
 //! A vector is a value: `t.translation = t.translation + step` moves something, `t.translation.x = 1` is
 //! an error of the VM.
 
-use super::bridge::{Bridge, NodeTable, Slot, bridge_of, finish, set_metatable};
+use super::bridge::{Bridge, bridge_of, finish, set_metatable};
 use super::builder::{Builder, put, unknown_field_of};
 use super::entity::any_text;
 use super::layout::{Field, Kind, Node};
 use super::path::{walk, walk_mut};
 use super::place::Keys;
 use super::reflection::Seen;
-use super::scalar::{Located, locate, push_scalar, write_scalar};
+use super::scalar::{Located, locate, locate_in_table, push_plain, push_scalar, write_scalar};
 use super::value::{Value, ValueError};
 use super::{marshal, place};
 use bevy_ecs::entity::Entity;
@@ -87,19 +87,14 @@ pub(super) unsafe fn install(bridge: &Bridge, L: *mut lua_State, direct: bool) {
     }
 }
 
-/// Pushes a field if this takes no more than a look-up and a load. `[-0, +1]`, perhaps with one more below it; or with
-/// `false` `[-0, +0]`.
+/// Pushes a field if this calls nothing that may fail. `[-0, +1]`, perhaps with one more below it; or with `false`
+/// `[-0, +0]`.
 ///
 /// # Safety
 /// Called in a C function of the VM.
-#[inline(always)]
-unsafe fn push_fast(
-    bridge: &Bridge,
-    L: *mut lua_State,
-    reference: &Reference,
-    table: &NodeTable,
-    slot: Slot,
-) -> bool {
+unsafe fn push_fast(bridge: &Bridge, L: *mut lua_State, reference: &Reference, atom: c_int) -> bool {
+    let table = &bridge.nodes[reference.node as usize];
+    let slot = table.slot(atom);
     // SAFETY: invariants 2 and 4 of the bridge. The place in the world is not used once something is pushed.
     unsafe {
         let Located::At(data) = locate(bridge.world(), reference.entity, table.column) else { return false };
@@ -108,6 +103,26 @@ unsafe fn push_fast(
             return true;
         }
         push_scalar(bridge, L, slot.kind, data.add(slot.offset as usize))
+    }
+}
+
+/// Pushes a field if this takes no more than a look-up and a load. `[-0, +1]`, or with `false` `[-0, +0]`.
+///
+/// # Safety
+/// Called in a C function of the VM.
+#[inline(always)]
+unsafe fn push_load(bridge: &Bridge, L: *mut lua_State, reference: &Reference, atom: c_int) -> bool {
+    let table = &bridge.nodes[reference.node as usize];
+    if table.column.sparse {
+        return false;
+    }
+    let slot = table.slot(atom);
+    // SAFETY: invariants 2 and 4 of the bridge.
+    unsafe {
+        match locate_in_table(bridge.world(), reference.entity, table.column.id) {
+            Located::At(data) => push_plain(L, slot.kind, data.add(slot.offset as usize)),
+            _ => false,
+        }
     }
 }
 
@@ -189,13 +204,11 @@ fn field_label(node: &Node, field: &Field) -> String {
 /// Called in a C function of the VM.
 unsafe fn field_of_key(bridge: &Bridge, L: *mut lua_State, reference: &Reference) -> Result<usize, Error> {
     let node = reference.node(bridge);
-    // SAFETY: only a string is asked for its atom, so nothing is converted.
+    // SAFETY: as above.
     unsafe {
         match lua_type(L, 2) {
             LUA_TSTRING => {
-                let mut atom = -1;
-                lua_tostringatom(L, 2, &mut atom);
-                let slot = bridge.nodes[reference.node as usize].slot(atom);
+                let slot = bridge.nodes[reference.node as usize].slot(stack::key_argument(L));
                 if slot.kind != Kind::None {
                     return Ok(usize::from(slot.index));
                 }
@@ -222,11 +235,16 @@ unsafe fn field_of_key(bridge: &Bridge, L: *mut lua_State, reference: &Reference
 /// Called in a C function of the VM whose frame owns nothing, the reference at 1.
 #[inline(always)]
 unsafe fn dispatch_get(L: *mut lua_State, reference: *const Reference, atom: c_int) {
-    #[cold]
-    unsafe fn slow(L: *mut lua_State, reference: *const Reference) {
+    /// What takes calls, so that the rest is free of them.
+    #[inline(never)]
+    unsafe fn other(L: *mut lua_State, reference: *const Reference, atom: c_int) {
         // SAFETY: as above.
         unsafe {
             let bridge = &*(*reference).bridge;
+            let component = (*reference).node(bridge).component;
+            if bridge.may_read(component).is_ok() && push_fast(bridge, L, &*reference, atom) {
+                return;
+            }
             let result = match field_of_key(bridge, L, &*reference) {
                 Ok(field) => push_field(bridge, L, reference, field),
                 Err(error) => Err(error),
@@ -237,9 +255,8 @@ unsafe fn dispatch_get(L: *mut lua_State, reference: *const Reference, atom: c_i
     // SAFETY: as above; the bridge outlives the reference.
     unsafe {
         let bridge = &*(*reference).bridge;
-        let table = &bridge.nodes[(*reference).node as usize];
-        if bridge.guarded || !push_fast(bridge, L, &*reference, table, table.slot(atom)) {
-            slow(L, reference);
+        if bridge.guarded || !push_load(bridge, L, &*reference, atom) {
+            other(L, reference, atom);
         }
     }
 }
@@ -266,8 +283,8 @@ unsafe fn dispatch_set(L: *mut lua_State, reference: *const Reference, atom: c_i
     unsafe {
         let bridge = &*(*reference).bridge;
         let table = &bridge.nodes[(*reference).node as usize];
-        if bridge.guarded || !write_scalar(bridge, L, 3, (*reference).entity, table.column, table.slot(atom))
-        {
+        let may_write = !bridge.guarded || bridge.may_write((*reference).node(bridge).component).is_ok();
+        if !may_write || !write_scalar(bridge, L, (*reference).entity, table.column, table.slot(atom)) {
             slow(L, reference);
         }
     }
@@ -313,8 +330,7 @@ unsafe extern "C-unwind" fn no_method(
 unsafe fn self_argument(L: *mut lua_State) -> Result<*const Reference, Error> {
     // SAFETY: the tag says what the userdata is.
     unsafe {
-        let reference =
-            lua_touserdatatagged(L, 1, bridge_of(L).tags.reference).cast::<Reference>().cast_const();
+        let reference = stack::self_argument(L, bridge_of(L).tags.reference).cast::<Reference>().cast_const();
         if reference.is_null() {
             return Err(Error::wrong_type(format!("expected a component, got {}", any_text(L, 1))));
         }
@@ -322,27 +338,12 @@ unsafe fn self_argument(L: *mut lua_State) -> Result<*const Reference, Error> {
     }
 }
 
-/// The atom of the key at 2; -1 if it is no known name.
-///
-/// # Safety
-/// Called in a C function of the VM.
-unsafe fn atom_of_key(L: *mut lua_State) -> c_int {
-    let mut atom = -1;
-    // SAFETY: only a string is asked for its atom, so nothing is converted.
-    unsafe {
-        if lua_type(L, 2) == LUA_TSTRING {
-            lua_tostringatom(L, 2, &mut atom);
-        }
-    }
-    atom
-}
-
 unsafe extern "C-unwind" fn index(L: *mut lua_State) -> c_int {
     // SAFETY: a metamethod; what it is called with is checked.
     unsafe {
         match self_argument(L) {
             Ok(reference) => {
-                dispatch_get(L, reference, atom_of_key(L));
+                dispatch_get(L, reference, stack::key_argument(L));
                 1
             }
             Err(error) => finish(L, Err(error)),
@@ -355,7 +356,7 @@ unsafe extern "C-unwind" fn new_index(L: *mut lua_State) -> c_int {
     unsafe {
         match self_argument(L) {
             Ok(reference) => {
-                dispatch_set(L, reference, atom_of_key(L));
+                dispatch_set(L, reference, stack::key_argument(L));
                 0
             }
             Err(error) => finish(L, Err(error)),

@@ -27,18 +27,33 @@ pub(super) enum Located {
 /// `world` is null or, for as long as the result is used, valid and not used by anything else.
 #[inline(always)]
 pub(super) unsafe fn locate(world: *mut World, entity: Entity, column: ComponentColumn) -> Located {
+    // SAFETY: the caller's.
+    unsafe {
+        if !column.sparse {
+            return locate_in_table(world, entity, column.id);
+        }
+        let Some(Ok(there)) = world.as_ref().map(|world| world.get_entity(entity)) else {
+            return Located::Nowhere;
+        };
+        match there.get_by_id(column.id) {
+            Ok(data) => Located::At(data.as_ptr()),
+            Err(_) => Located::Missing,
+        }
+    }
+}
+
+/// Finds a component of an entity that is stored in tables, if at all.
+///
+/// # Safety
+/// As [`locate`].
+#[inline(always)]
+pub(super) unsafe fn locate_in_table(world: *mut World, entity: Entity, id: ComponentId) -> Located {
     // SAFETY: a location that the world gives is one of its rows.
     unsafe {
         let Some(world) = world.as_ref() else { return Located::Nowhere };
         let cell = world.as_unsafe_world_cell_readonly();
         let Ok(location) = cell.entities().get_spawned(entity) else { return Located::Nowhere };
-        if column.sparse {
-            return match world.get_entity(entity).ok().and_then(|there| there.get_by_id(column.id).ok()) {
-                Some(data) => Located::At(data.as_ptr()),
-                None => Located::Missing,
-            };
-        }
-        match cell.storages().tables.get(location.table_id).and_then(|table| table.get_column(column.id)) {
+        match cell.storages().tables.get(location.table_id).and_then(|table| table.get_column(id)) {
             Some(column) => Located::At(column.get_data_unchecked(location.table_row).as_ptr()),
             None => Located::Missing,
         }
@@ -52,23 +67,36 @@ pub(super) unsafe fn locate(world: *mut World, entity: Entity, column: Component
 /// handle may be made, which may run the collector: nothing may borrow from the world.
 #[inline(always)]
 pub(super) unsafe fn push_scalar(bridge: &Bridge, L: *mut lua_State, kind: Kind, at: *const u8) -> bool {
+    // SAFETY: the caller's.
+    unsafe {
+        if kind == Kind::Entity {
+            bridge.push_entity(L, at.cast::<Entity>().read());
+            return true;
+        }
+        push_plain(L, kind, at)
+    }
+}
+
+/// Pushes what lies at `at`, if this takes one load and calls nothing. `[-0, +1]`, or with `false` `[-0, +0]`.
+///
+/// # Safety
+/// `at` points to a live value of this kind. Called in a C function of the VM, with room.
+#[inline(always)]
+pub(super) unsafe fn push_plain(L: *mut lua_State, kind: Kind, at: *const u8) -> bool {
     // SAFETY: the caller vouches for the kind, and so for type and alignment.
     unsafe {
         macro_rules! number {
             ($t:ty) => {
-                lua_pushnumber(L, at.cast::<$t>().read() as f64)
+                stack::push_number(L, at.cast::<$t>().read() as f64)
             };
         }
         match kind {
             Kind::F32 => number!(f32),
-            Kind::Vec3 => {
-                let [x, y, z] = at.cast::<[f32; 3]>().read();
-                lua_pushvector(L, x, y, z);
-            }
+            Kind::Vec3 => stack::push_vector(L, at.cast::<[f32; 3]>().read()),
             Kind::F64 => number!(f64),
             Kind::I32 => number!(i32),
             Kind::U32 => number!(u32),
-            Kind::Bool => lua_pushboolean(L, c_int::from(at.read() != 0)),
+            Kind::Bool => stack::push_boolean(L, at.read() != 0),
             Kind::U8 => number!(u8),
             Kind::U16 => number!(u16),
             Kind::I8 => number!(i8),
@@ -78,21 +106,20 @@ pub(super) unsafe fn push_scalar(bridge: &Bridge, L: *mut lua_State, kind: Kind,
                 if i128::from(number) > EXACT {
                     return false;
                 }
-                lua_pushnumber(L, number as f64);
+                stack::push_number(L, number as f64);
             }
             Kind::I64 => {
                 let number = at.cast::<i64>().read();
                 if i128::from(number.unsigned_abs()) > EXACT {
                     return false;
                 }
-                lua_pushnumber(L, number as f64);
+                stack::push_number(L, number as f64);
             }
             Kind::Vec2 => {
                 let [x, y] = at.cast::<[f32; 2]>().read();
-                lua_pushvector(L, x, y, 0.0);
+                stack::push_vector(L, [x, y, 0.0]);
             }
-            Kind::Entity => bridge.push_entity(L, at.cast::<Entity>().read()),
-            Kind::Char | Kind::None | Kind::Node | Kind::Reflected => return false,
+            Kind::Entity | Kind::Char | Kind::None | Kind::Node | Kind::Reflected => return false,
         }
         true
     }
@@ -160,16 +187,18 @@ unsafe fn mark_changed(world: &World, column: &Column, row: TableRow) {
     }
 }
 
-/// Writes the value at `index` of the stack to a field of a component, if it fits and takes one store;
-/// otherwise nothing is done. `[-0, +0]`
+/// The argument that a C function is to write.
+const VALUE: usize = 3;
+
+/// Writes the value at 3 to a field of a component, if it fits and takes one store; otherwise nothing is done.
+/// `[-0, +0]`
 ///
 /// # Safety
-/// A live state; the slot belongs to this component.
+/// Called in a C function of the VM; the slot belongs to this component.
 #[inline(always)]
 pub(super) unsafe fn write_scalar(
     bridge: &Bridge,
     L: *mut lua_State,
-    index: c_int,
     entity: Entity,
     column: ComponentColumn,
     slot: Slot,
@@ -180,8 +209,7 @@ pub(super) unsafe fn write_scalar(
     let world = bridge.world();
     // SAFETY: each arm stores what the kind of the slot says.
     unsafe {
-        // Not a string of digits, which `lua_tonumber` would take as well.
-        let number = || (lua_type(L, index) == LUA_TNUMBER).then(|| lua_tonumber(L, index));
+        let number = || stack::number_argument(L, VALUE);
         macro_rules! whole {
             ($t:ty) => {{
                 let Some(number) = number() else { return false };
@@ -200,11 +228,10 @@ pub(super) unsafe fn write_scalar(
                 Some(number) => store(world, entity, column, slot.offset, number as f32),
                 None => false,
             },
-            Kind::Vec3 => {
-                let lanes = lua_tovector(L, index);
-                !lanes.is_null()
-                    && store::<[f32; 3]>(world, entity, column, slot.offset, lanes.cast::<[f32; 3]>().read())
-            }
+            Kind::Vec3 => match stack::vector_argument(L, VALUE) {
+                Some(lanes) => store(world, entity, column, slot.offset, lanes),
+                None => false,
+            },
             Kind::F64 => match number() {
                 Some(number) => store(world, entity, column, slot.offset, number),
                 None => false,
@@ -212,8 +239,8 @@ pub(super) unsafe fn write_scalar(
             Kind::I32 => whole!(i32),
             Kind::U32 => whole!(u32),
             Kind::Bool => {
-                lua_type(L, index) == LUA_TBOOLEAN
-                    && store(world, entity, column, slot.offset, lua_toboolean(L, index) != 0)
+                lua_type(L, VALUE as c_int) == LUA_TBOOLEAN
+                    && store(world, entity, column, slot.offset, lua_toboolean(L, VALUE as c_int) != 0)
             }
             Kind::U8 => whole!(u8),
             Kind::U16 => whole!(u16),
@@ -221,15 +248,11 @@ pub(super) unsafe fn write_scalar(
             Kind::I8 => whole!(i8),
             Kind::I16 => whole!(i16),
             Kind::I64 => whole!(i64),
-            Kind::Vec2 => {
-                let lanes = lua_tovector(L, index);
-                if lanes.is_null() {
-                    return false;
-                }
-                let [x, y, z] = lanes.cast::<[f32; 3]>().read();
-                z == 0.0 && store(world, entity, column, slot.offset, Vec2::new(x, y))
-            }
-            Kind::Entity => match bridge.entity_at(L, index) {
+            Kind::Vec2 => match stack::vector_argument(L, VALUE) {
+                Some([x, y, z]) => z == 0.0 && store(world, entity, column, slot.offset, Vec2::new(x, y)),
+                None => false,
+            },
+            Kind::Entity => match bridge.entity_at(L, VALUE as c_int) {
                 Some(value) => store(world, entity, column, slot.offset, value),
                 None => false,
             },

@@ -88,20 +88,19 @@ impl Vm {
     }
 
     /// The tasklets of an owner are about to end, because something is about to go that they may still want to see:
-    /// calls what they have deferred, as their ends would. Left out is the running tasklet. An error is one of
-    /// [`take_ended`](Self::take_ended).
+    /// calls what they have deferred, as their ends would. One of them may be the running tasklet, which goes on
+    /// afterwards. An error is one of [`take_ended`](Self::take_ended).
     pub fn run_deferred(&self, owner: OwnerId) {
         let machine = self.machine();
         for id in self.owned_by(owner) {
             let has_deferred = |t: &crate::scheduler::Tasklet| {
                 t.details.as_ref().is_some_and(|details| !details.deferred.is_empty())
             };
-            if id == machine.running.get() || !machine.scheduler().tasklets.get(id).is_some_and(has_deferred)
-            {
+            if !machine.scheduler().tasklets.get(id).is_some_and(has_deferred) {
                 continue;
             }
-            // SAFETY: the tasklet is suspended. The helper is idle or further out on the stack of this very call; the
-            // scratch state holds an error only until it is described.
+            // SAFETY: the tasklet is suspended, or has called this. The helper is idle or further out on the stack of
+            // this very call; the scratch state holds an error only until it is described.
             unsafe {
                 let L = machine.scratch;
                 let top = lua_gettop(L);

@@ -12,7 +12,7 @@ use super::accounting::Accounting;
 use super::anchor::{Anchor, Anchors};
 use super::ffi::*;
 use super::slice::SliceWatch;
-use super::{state, value};
+use super::{stack, state, value};
 use crate::native::{Native, StackSlab};
 use crate::scheduler::{
     ChannelId, Error, ErrorKind, Frame, Link, OwnerId, Scheduler, Slot, Tasklet, TaskletId,
@@ -73,6 +73,9 @@ pub(super) struct Constants {
     pub channel_methods: Anchor,
 }
 
+/// See [`Vm::guard_tasklets`](super::vm::Vm::guard_tasklets).
+type Guard = dyn Fn(Option<OwnerId>, &str) -> Result<(), Error>;
+
 /// Scheduler and VM together.
 pub(crate) struct Machine {
     scheduler: UnsafeCell<Scheduler>,
@@ -122,6 +125,8 @@ pub(crate) struct Machine {
     /// Tasklets that scripts want to begin anew, if somebody hears of it.
     pub(super) restarts: RefCell<Vec<TaskletId>>,
     pub(super) hears_restarts: Cell<bool>,
+    /// Says whether the running script may interfere with others, if it may not always.
+    guard: RefCell<Option<Rc<Guard>>>,
     /// The most memory that the VM may use, in bytes.
     pub(super) memory_limit: Cell<usize>,
     /// The files of the library, by name.
@@ -165,6 +170,7 @@ impl Machine {
     /// as long as the VM lives.
     pub(super) unsafe fn new(L: *mut lua_State, watch: SliceWatch) -> Rc<Self> {
         state::check();
+        stack::check();
         // SAFETY: pushes and pops are balanced; the helper is kept by the registry.
         let machine = unsafe {
             value::install_error_metatable(L);
@@ -237,6 +243,7 @@ impl Machine {
                 error_handlers: RefCell::default(),
                 restarts: RefCell::default(),
                 hears_restarts: Cell::default(),
+                guard: RefCell::default(),
                 memory_limit: Cell::new(usize::MAX),
                 library: Cell::default(),
                 on_end: Cell::default(),
@@ -642,6 +649,30 @@ impl Machine {
         unhindered
     }
 
+    /// Who is asked before a script interferes with tasklets or the scheduler.
+    pub(super) fn set_guard(&self, guard: Rc<Guard>) {
+        self.guard.replace(Some(guard));
+    }
+
+    /// Raises an error unless the running script may do this to the tasklet, or with `None` to the scheduler.
+    ///
+    /// # Safety
+    /// Called in a C function whose frames own nothing.
+    #[inline]
+    pub(super) unsafe fn ask_guard(&self, L: *mut lua_State, tasklet: Option<TaskletId>, verb: &str) {
+        let guard = match &*self.guard.borrow() {
+            Some(guard) if tasklet != Some(self.running.get()) => Rc::clone(guard),
+            _ => return,
+        };
+        let owner = tasklet.map(|id| self.scheduler().tasklets[id].owner);
+        let result = guard(owner, verb);
+        drop(guard);
+        if let Err(error) = result {
+            // SAFETY: the caller's; what this frame owned is dropped.
+            unsafe { self.raise_error(L, error) }
+        }
+    }
+
     /// The number under which handlers know a name.
     pub fn intern(&self, name: &str) -> Result<i16, Error> {
         let mut atoms = self.atoms.borrow_mut();
@@ -665,7 +696,7 @@ impl Machine {
 }
 
 /// What the VM takes for a string that it has not asked about.
-const NOT_ASKED: i16 = i16::MIN;
+pub(super) const NOT_ASKED: i16 = i16::MIN;
 
 /// Gives a string its number when the VM first asks for it; −1 for names that no handler knows. Until the
 /// sandbox is closed a handler may still learn a name, so that the VM has to ask again.

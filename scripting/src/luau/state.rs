@@ -21,15 +21,15 @@ mod fields {
     /// A value on a stack.
     #[derive(Clone, Copy)]
     #[repr(C)]
-    struct TValue {
-        value: *mut c_void,
-        extra: c_int,
-        tag: c_int,
+    pub(in super::super) struct TValue {
+        pub value: *mut c_void,
+        pub extra: c_int,
+        pub tag: c_int,
     }
 
     /// The first fields of `lua_State`, and the last one.
     #[repr(C)]
-    struct State {
+    pub(in super::super) struct State {
         tag: u8,
         marked: u8,
         memory_category: u8,
@@ -37,8 +37,8 @@ mod fields {
         active_memory_category: u8,
         is_active: bool,
         single_step: bool,
-        top: *mut TValue,
-        base: *mut TValue,
+        pub top: *mut TValue,
+        pub base: *mut TValue,
         global: *mut c_void,
         call: *mut c_void,
         stack_last: *mut TValue,
@@ -91,7 +91,7 @@ mod fields {
     }
 
     #[inline(always)]
-    fn state(L: *mut lua_State) -> *mut State {
+    pub(in super::super) fn state(L: *mut lua_State) -> *mut State {
         L.cast()
     }
 
@@ -130,12 +130,19 @@ mod fields {
         -1
     }
 
+    /// The collector is through with the coroutine, and has to hear of a value that its stack gets.
+    #[inline(always)]
+    pub(in super::super) unsafe fn is_black(L: *mut lua_State) -> bool {
+        // SAFETY: as above.
+        unsafe { (*state(L)).marked & BLACK != 0 }
+    }
+
     /// The stack is about to get a value that the collector may not have seen.
     #[inline(always)]
     unsafe fn barrier(L: *mut lua_State) {
         // SAFETY: as above.
         unsafe {
-            if (*state(L)).marked & BLACK != 0 {
+            if is_black(L) {
                 bluetick_barrier(L);
             }
         }

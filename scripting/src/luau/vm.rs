@@ -348,6 +348,12 @@ impl Vm {
         std::mem::take(&mut *self.machine.ended.borrow_mut())
     }
 
+    /// Has `guard` asked before a script does something to a tasklet that is not the running one, whose owner it gets
+    /// with the method's name, or hooks into the scheduler (`None`). What it returns as an error, the script gets.
+    pub fn guard_tasklets(&self, guard: impl Fn(Option<OwnerId>, &str) -> Result<(), Error> + 'static) {
+        self.machine.set_guard(Rc::new(guard));
+    }
+
     /// Names a tasklet, for messages.
     pub fn set_name(&self, tasklet: TaskletId, name: &str) {
         if let Some(tasklet) = self.machine.scheduler().tasklets.get_mut(tasklet) {

@@ -90,6 +90,7 @@ fn mistakes_in_a_query_are_errors() {
     game.fails(e, "world.query('Health')", "type", &["call it as world:query(...), with a colon"]);
     game.fails(e, "world:qurey('Health')", "type", &["world has no method 'qurey' (did you mean 'query'?)"]);
     game.fails(e, "for a in world:query('Score') do end", "type", &["no component 'Score'"]);
+    game.fails(e, "world:query('Name')", "type", &["'Name' is no component", "see entity.name"]);
 }
 
 #[test]

@@ -242,7 +242,11 @@ unsafe fn get_callback(
 
 unsafe extern "C-unwind" fn set_channel_callback(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM.
-    unsafe { set_callback(L, "set_channel_callback", &Machine::of(L).channel_callback) }
+    unsafe {
+        let machine = Machine::of(L);
+        machine.ask_guard(L, None, "set_channel_callback");
+        set_callback(L, "set_channel_callback", &machine.channel_callback)
+    }
 }
 
 unsafe extern "C-unwind" fn get_channel_callback(L: *mut lua_State) -> c_int {
@@ -252,7 +256,11 @@ unsafe extern "C-unwind" fn get_channel_callback(L: *mut lua_State) -> c_int {
 
 unsafe extern "C-unwind" fn set_schedule_callback(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM.
-    unsafe { set_callback(L, "set_schedule_callback", &Machine::of(L).schedule_callback) }
+    unsafe {
+        let machine = Machine::of(L);
+        machine.ask_guard(L, None, "set_schedule_callback");
+        set_callback(L, "set_schedule_callback", &machine.schedule_callback)
+    }
 }
 
 unsafe extern "C-unwind" fn get_schedule_callback(L: *mut lua_State) -> c_int {

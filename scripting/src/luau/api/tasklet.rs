@@ -222,6 +222,16 @@ unsafe fn check(L: *mut lua_State, index: c_int, verb: &str) -> TaskletId {
     }
 }
 
+/// The tasklet whose handle is at `index`, if the running script may do this to it; raises otherwise.
+unsafe fn check_may(L: *mut lua_State, index: c_int, verb: &str) -> TaskletId {
+    // SAFETY: as above; nothing is alive here that owns something.
+    unsafe {
+        let id = check(L, index, verb);
+        Machine::of(L).ask_guard(L, Some(id), verb);
+        id
+    }
+}
+
 /// `scheduler.tasklet(f?)`.
 pub(super) unsafe extern "C-unwind" fn new(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM.
@@ -412,7 +422,7 @@ unsafe extern "C-unwind" fn namecall_goes_on(L: *mut lua_State, status: c_int) -
 unsafe extern "C-unwind" fn setup(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM.
     unsafe {
-        let id = check(L, 1, "setup");
+        let id = check_may(L, 1, "setup");
         let machine = Machine::of(L);
         match machine.scheduler().tasklets[id].life {
             Life::Unbound => refuse(L, ErrorKind::Unbound, "setup", id),
@@ -432,7 +442,7 @@ unsafe extern "C-unwind" fn setup(L: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn bind(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM.
     unsafe {
-        let id = check(L, 1, "bind");
+        let id = check_may(L, 1, "bind");
         lua_settop(L, 3);
         if !matches!(lua_type(L, 2), LUA_TNIL | LUA_TFUNCTION) {
             wrong_type(L, 2, "bind", "a function or nil");
@@ -547,7 +557,7 @@ impl Machine {
 unsafe extern "C-unwind" fn insert(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM.
     unsafe {
-        let id = check(L, 1, "insert");
+        let id = check_may(L, 1, "insert");
         if let Err(kind) = Machine::of(L).scheduler().insert(id) {
             refuse(L, kind, "insert", id);
         }
@@ -559,7 +569,7 @@ unsafe extern "C-unwind" fn insert(L: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn remove(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM.
     unsafe {
-        let id = check(L, 1, "remove");
+        let id = check_may(L, 1, "remove");
         if let Err(kind) = Machine::of(L).scheduler().remove(id) {
             refuse(L, kind, "remove", id);
         }
@@ -581,7 +591,7 @@ unsafe extern "C-unwind" fn switch(L: *mut lua_State) -> c_int {
 unsafe fn run_or_switch(L: *mut lua_State, verb: &str, leave: bool) -> c_int {
     // SAFETY: called from a C function.
     unsafe {
-        let id = check(L, 1, verb);
+        let id = check_may(L, 1, verb);
         let machine = Machine::of(L);
         let me = machine.scheduler().head;
         check_can_switch(machine, L, verb);
@@ -596,7 +606,7 @@ unsafe fn run_or_switch(L: *mut lua_State, verb: &str, leave: bool) -> c_int {
 unsafe extern "C-unwind" fn kill(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM.
     unsafe {
-        let id = check(L, 1, "kill");
+        let id = check_may(L, 1, "kill");
         let pending = lua_toboolean(L, 2) != 0;
         let machine = Machine::of(L);
         machine.anchors().push(machine.constants.exit, L);
@@ -607,7 +617,7 @@ unsafe extern "C-unwind" fn kill(L: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn throw(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM.
     unsafe {
-        let id = check(L, 1, "throw");
+        let id = check_may(L, 1, "throw");
         let pending = lua_toboolean(L, 3) != 0;
         if matches!(lua_type(L, 2), LUA_TNIL | LUA_TNONE) {
             wrong_type(L, 2, "throw", "an error value");
@@ -620,7 +630,7 @@ unsafe extern "C-unwind" fn throw(L: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn raise_exception(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM.
     unsafe {
-        let id = check(L, 1, "raise_exception");
+        let id = check_may(L, 1, "raise_exception");
         if matches!(lua_type(L, 2), LUA_TNIL | LUA_TNONE) {
             wrong_type(L, 2, "raise_exception", "an error value");
         }
@@ -681,7 +691,7 @@ unsafe extern "C-unwind" fn set_ignore_nesting(L: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn retry(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM. What looks into the VM neither runs nor raises anything.
     unsafe {
-        let id = check(L, 1, "retry");
+        let id = check_may(L, 1, "retry");
         let retried = Machine::of(L).vm().is_some_and(|vm| vm.retry(id));
         lua_pushboolean(L, c_int::from(retried));
         1
@@ -692,7 +702,7 @@ unsafe extern "C-unwind" fn retry(L: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn restart(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM.
     unsafe {
-        let id = check(L, 1, "restart");
+        let id = check_may(L, 1, "restart");
         let machine = Machine::of(L);
         if !machine.scheduler().tasklets[id].alive() {
             refuse(L, ErrorKind::Dead, "restart", id);
@@ -711,7 +721,7 @@ unsafe fn set_flag(
 ) -> c_int {
     // SAFETY: called from a C function.
     unsafe {
-        let id = check(L, 1, verb);
+        let id = check_may(L, 1, verb);
         let value = check_bool(L, 2, verb);
         let flag = flag(&mut Machine::of(L).scheduler().tasklets[id].flags);
         let before = std::mem::replace(flag, value);
@@ -833,7 +843,7 @@ unsafe fn push_optional(L: *mut lua_State, text: Option<&str>) {
 unsafe extern "C-unwind" fn newindex(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM with a handle, a key and a value.
     unsafe {
-        let id = check(L, 1, "assignment");
+        let id = check_may(L, 1, "assignment");
         let machine = Machine::of(L);
         let mut atom = -1;
         if lua_type(L, 2) == LUA_TSTRING {
