@@ -306,15 +306,17 @@ pub(super) fn chunk_of(entity: Entity) -> u32 {
 }
 
 impl Bridge {
-    /// A cycle of the collector begins: all handles and references are held but those of one share, and nothing
-    /// is gone that a script could tell from what is not.
+    /// A cycle of the collector begins: chunks hold their handles and references, but for those of the share whose turn
+    /// it is. May be called at any time: a table that the cycle has met as a weak one is looked at again before it
+    /// ends the marking.
     pub(crate) fn hold_handles(&self, vm: &Vm) {
         let turn = self.directory.turn.get();
         self.directory.turn.set((turn + 1) % SHARES);
         self.set_held(vm, |share| share != turn);
     }
 
-    /// The cycle has marked what is held: others, which the game may want, free all that nobody has.
+    /// The marking is over, and with it what was held for. A full collection, which the game may ask for, then frees all
+    /// that nobody has.
     pub(crate) fn release_handles(&self, vm: &Vm) {
         self.set_held(vm, |_| false);
     }
