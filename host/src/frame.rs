@@ -1,5 +1,6 @@
 //! One frame: what [`ScriptHost::tick`] does, in which order, and what it tells of it.
 
+use crate::collector::Scripts;
 use crate::dilation::DilationEvent;
 use crate::failure::{ParkedAt, ScriptFailure};
 use crate::host::ScriptHost;
@@ -151,7 +152,8 @@ impl ScriptHost {
         // Who never gives control away is no overload: the frame got through all the same.
         let overloaded = report.left_over > report.put_off;
         report.dilation_event = self.clocks.with(|clocks| clocks.timeline().judge(overloaded));
-        report.gc_time = self.pacer.collect(&self.vm, &self.time, began);
+        let mut heap = Scripts { vm: &self.vm, bridge: &self.bridge };
+        report.gc_time = self.pacer.collect(&mut heap, &self.time, began);
         report.longest_slice = self.vm.take_longest_slice();
         report.slow_slices = self.vm.take_slow_slices();
         report.wall_time = self.time.since(began);

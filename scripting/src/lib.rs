@@ -299,9 +299,9 @@ mod scheduler;
 
 pub use budget::Budget;
 pub use luau::{
-    Call, Ended, Failure, Kept, Listening, Loader, LongestSlice, ModuleError, ModuleFault, ModuleText,
-    Overrun, OverrunPolicy, Probe, Reply, SchedulerStats, Sighting, SliceLimit, SlowSlice, Timing, Vm,
-    VmConfig, Wait, excerpt,
+    Call, Ended, Failure, GcStep, Kept, Listening, Loader, LongestSlice, ModuleError, ModuleFault,
+    ModuleText, Overrun, OverrunPolicy, Probe, Reply, SchedulerStats, Sighting, SliceLimit, SlowSlice,
+    Timing, Vm, VmConfig, Wait, excerpt,
 };
 pub use native::{Channel, IntoOutcome, Iter, RunLimit, Scheduler, Tasklet, uthread};
 pub use nearest::did_you_mean;

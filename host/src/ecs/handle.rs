@@ -15,6 +15,10 @@
 //! An index is used again for a younger entity. The handle that has the place then moves to a table of stale handles,
 //! by its whole id, and the references that are not of the entity are taken out; so whoever comes from the handle of a
 //! living entity finds references to that entity only.
+//!
+//! The collector goes through everything in weak tables in one step that can't be divided. So in a cycle that a frame
+//! paces, most chunks hold what is in them, and are traversed as other tables are, one at a time; the chunks of one
+//! *share* are weak. A handle that nobody has any more is gone when its share has had its turn.
 
 use super::bridge::{Bridge, ComponentTable};
 use super::layout::Kind;
@@ -24,10 +28,10 @@ use super::scalar::{Located, locate, locate_in_table, push_scalar};
 use super::value::Value;
 use super::{marshal, place};
 use bevy_ecs::entity::Entity;
-use bluetick_scripting::Error;
 use bluetick_scripting::raw::*;
+use bluetick_scripting::{Error, Vm};
 use std::cell::{Cell, RefCell};
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 
 /// The insides of a handle, and the beginning of those of a reference.
 #[repr(C)]
@@ -53,6 +57,10 @@ pub(super) fn dense_places(bridge: &Bridge) -> c_int {
     groups as c_int * GROUP * CHUNK as c_int
 }
 
+/// Into how many shares chunks are divided: so many cycles of the collector at most until each handle that nobody has is
+/// gone, and such a part of all handles in one of its steps.
+const SHARES: usize = 8;
+
 /// The most values of a row that are found at once.
 const ROW: usize = 8;
 
@@ -65,6 +73,10 @@ pub(super) struct RowShape {
 
 /// Beyond this index, nothing is found again but handles, and these by their whole id.
 const LIMIT: u32 = 1 << 24;
+
+/// The field of a metatable that says whether a table is weak, and what it is then.
+const MODE: &CStr = c"__mode";
+const WEAK: &str = "v";
 
 /// Where handles and references are found again.
 pub(super) struct Directory {
@@ -80,8 +92,10 @@ pub(super) struct Directory {
     generations: RefCell<Vec<u32>>,
     /// Key of the table of stale handles.
     stale: Cell<c_int>,
-    /// Key of the metatable that makes a table weak.
-    weak: Cell<c_int>,
+    /// By share: key of the metatable that makes its chunks weak, or not.
+    shares: [Cell<c_int>; SHARES],
+    /// The share that is weak in the next cycle of the collector.
+    turn: Cell<usize>,
 }
 
 impl Directory {
@@ -93,7 +107,8 @@ impl Directory {
             last_kind: Cell::new(0),
             generations: RefCell::default(),
             stale: Cell::new(LUA_NOREF),
-            weak: Cell::new(LUA_NOREF),
+            shares: [const { Cell::new(LUA_NOREF) }; SHARES],
+            turn: Cell::new(0),
         }
     }
 
@@ -104,15 +119,38 @@ impl Directory {
     pub(super) unsafe fn install(&self, L: *mut lua_State) {
         // SAFETY: balanced pushes and pops.
         unsafe {
-            lua_createtable(L, 0, 1);
-            push_str(L, "v");
-            lua_rawsetfield(L, -2, c"__mode".as_ptr());
-            self.weak.set(lua_ref(L, -1));
             lua_createtable(L, 0, 0);
-            lua_insert(L, -2);
+            lua_createtable(L, 0, 1);
+            push_str(L, WEAK);
+            lua_rawsetfield(L, -2, MODE.as_ptr());
             lua_setmetatable(L, -2);
             self.stale.set(lua_ref(L, -1));
             lua_settop(L, -2);
+            for share in &self.shares {
+                lua_createtable(L, 0, 1);
+                push_str(L, WEAK);
+                lua_rawsetfield(L, -2, MODE.as_ptr());
+                share.set(lua_ref(L, -1));
+                lua_settop(L, -2);
+            }
+        }
+    }
+
+    /// Has the chunks of some shares hold what is in them, and the others be weak. `[-0, +0]`, raises when memory runs
+    /// out.
+    ///
+    /// # Safety
+    /// A live state of the bridge's VM with room, below a protected call.
+    unsafe fn hold(&self, L: *mut lua_State, is_held: impl Fn(usize) -> bool) {
+        // SAFETY: balanced pushes and pops.
+        unsafe {
+            for (number, share) in self.shares.iter().enumerate() {
+                lua_rawgeti_(L, LUA_REGISTRYINDEX, share.get());
+                // Not nil: then the field would be gone, and setting it would take memory.
+                push_str(L, if is_held(number) { "" } else { WEAK });
+                lua_rawsetfield(L, -2, MODE.as_ptr());
+                lua_settop(L, -2);
+            }
         }
     }
 
@@ -196,10 +234,10 @@ impl Directory {
             lua_getuserdatametatable(L, tag);
             lua_clonetable(L, -1);
             lua_replace(L, -2);
-            lua_rawgeti_(L, LUA_REGISTRYINDEX, self.weak.get());
+            let number = (entity.index_u32() / CHUNK) as usize;
+            lua_rawgeti_(L, LUA_REGISTRYINDEX, self.shares[number % SHARES].get());
             lua_setmetatable(L, -2);
             let key = lua_ref(L, -1);
-            let number = (entity.index_u32() / CHUNK) as usize;
             let mut chunks = self.chunks.borrow_mut();
             if chunks.len() <= number {
                 chunks.resize(number + 1, 0);
@@ -278,6 +316,30 @@ pub(super) fn chunk_of(entity: Entity) -> u32 {
 }
 
 impl Bridge {
+    /// A cycle of the collector begins: chunks hold their handles and references, but for those of the share whose turn
+    /// it is. May be called at any time: a table that the cycle has met as a weak one is looked at again before it
+    /// ends the marking.
+    pub(crate) fn hold_handles(&self, vm: &Vm) {
+        let turn = self.directory.turn.get();
+        self.directory.turn.set((turn + 1) % SHARES);
+        self.set_held(vm, |share| share != turn);
+    }
+
+    /// The marking is over, and with it what was held for. A full collection, which the game may ask for, then frees all
+    /// that nobody has.
+    pub(crate) fn release_handles(&self, vm: &Vm) {
+        self.set_held(vm, |_| false);
+    }
+
+    fn set_held(&self, vm: &Vm, is_held: impl Fn(usize) -> bool) {
+        // SAFETY: below a protected call.
+        let result = vm.with_state(|L| unsafe { self.directory.hold(L, is_held) });
+        if let Err(error) = result {
+            // Each share is one or the other, and either is right at any time.
+            tracing::debug!("handles are collected as before: {error}");
+        }
+    }
+
     /// Pushes the handle of an entity and the references that are in the same row, if they are all in their places in the
     /// chunk that is the upvalue with the number `chunk`. `[-0, +n]`, or with `false` `[-0, +0]`.
     ///

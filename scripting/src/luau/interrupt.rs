@@ -1,8 +1,8 @@
 //! The VM's interrupt: what it calls at its safepoints (loop turns, calls and returns) while it is set.
 //!
 //! One callback serves limits that are counted in ticks: of `scheduler.run`, of slices, of a frame. Another
-//! one is set by the [timer](super::timer) when a slice is due, and a third one while the top level of a file
-//! runs. The place where the VM has its callback is written by two threads, so it is an atomic here. The
+//! one is set by the [timer](super::timer) when a slice is due, a third one while the top level of a file
+//! runs, and a fourth one while the collector is stepped. The place where the VM has its callback is written by two threads, so it is an atomic here. The
 //! VM itself reads it as a plain pointer: an aligned word, of which it sees the old value or the new one.
 
 use super::ffi::*;
@@ -123,6 +123,26 @@ unsafe extern "C-unwind" fn on_due(L: *mut lua_State, gc: c_int) {
             rest(L);
         }
     }
+}
+
+/// Calls `f`, which runs no scripts, and has the VM note in the machine what each step of the collector is about.
+///
+/// # Safety
+/// `L` is a live state with its machine. `f` does not unwind.
+pub(super) unsafe fn watch_collector<R>(L: *mut lua_State, f: impl FnOnce() -> R) -> R {
+    // SAFETY: the callback that is put back is one of this file's, or none.
+    unsafe {
+        let outer = set(L, Some(on_collector_step));
+        let result = f();
+        (*slot(L)).swap(outer, Ordering::SeqCst);
+        Machine::of(L).watch.timer.remind();
+        result
+    }
+}
+
+unsafe extern "C-unwind" fn on_collector_step(L: *mut lua_State, gc: c_int) {
+    // SAFETY: called by the VM before and after a step of the collector; after it with the state in which it was begun.
+    unsafe { Machine::of(L) }.collecting.set(gc);
 }
 
 impl Machine {

@@ -116,6 +116,8 @@ pub(crate) struct Machine {
     pub(crate) running: Cell<TaskletId>,
     /// Slices that are too long.
     pub(super) watch: SliceWatch,
+    /// What the last step of the collector was about, by the VM's number.
+    pub(super) collecting: Cell<c_int>,
     /// Where time goes.
     pub(super) accounting: Accounting,
     /// The handler of errors that the host has set, or a script outside of any host.
@@ -238,6 +240,7 @@ impl Machine {
                 looping: Cell::default(),
                 running: Cell::default(),
                 watch,
+                collecting: Cell::default(),
                 accounting: Accounting::default(),
                 error_handler: Cell::default(),
                 error_handlers: RefCell::default(),

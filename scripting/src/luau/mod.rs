@@ -27,6 +27,7 @@ mod work_clock;
 pub use accounting::{LongestSlice, SlowSlice, Timing};
 pub(crate) use anchor::Anchor;
 pub use call::{Call, Kept, Reply, Wait, host_call};
+pub use collector::GcStep;
 pub use listener::Listening;
 pub(crate) use machine::{Dropped, Machine, protect};
 pub use machine::{Ended, Failure};

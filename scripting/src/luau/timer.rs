@@ -158,6 +158,13 @@ impl Timer {
         self.shared.asked.load(Ordering::Relaxed)
     }
 
+    /// Somebody may have asked while the VM's callback was another one, and no safepoint was to come.
+    pub fn remind(&self) {
+        if self.shared.asked.load(Ordering::SeqCst) {
+            self.shared.interrupt();
+        }
+    }
+
     /// Answers who has asked.
     pub fn answer(&self, sighting: Sighting) {
         if self.shared.asked.swap(false, Ordering::SeqCst) {
@@ -254,7 +261,7 @@ impl Shared {
         // SAFETY: the VM is alive while the lock is held and the slot is there.
         let slot = unsafe { &*slot };
         let due = super::interrupt::DUE as *mut ();
-        let _ = slot.compare_exchange(std::ptr::null_mut(), due, Ordering::Relaxed, Ordering::Relaxed);
+        let _ = slot.compare_exchange(std::ptr::null_mut(), due, Ordering::SeqCst, Ordering::SeqCst);
         true
     }
 }
@@ -282,5 +289,27 @@ mod tests {
             }
         }
         timer.detach();
+    }
+
+    #[test]
+    fn who_asks_while_the_collector_is_stepped_is_answered_at_the_next_safepoint() {
+        let vm = Vm::new(VmConfig::default()).expect("a VM");
+        let timer = &vm.machine().watch.timer;
+        vm.with_state(|L| {
+            // SAFETY: a live state; nothing unwinds but the test.
+            unsafe {
+                let slot = &*crate::luau::interrupt::slot(L);
+                let is_due = || slot.load(Ordering::SeqCst) == crate::luau::interrupt::DUE as *mut ();
+                crate::luau::interrupt::watch_collector(L, || {
+                    timer.shared.asked.store(true, Ordering::SeqCst);
+                    timer.shared.interrupt();
+                    assert!(!is_due());
+                });
+                assert!(is_due());
+            }
+        })
+        .expect("a protected call");
+        vm.lua().load("for _ = 1, 2 do end").exec().expect("a safepoint");
+        assert!(!timer.is_asked());
     }
 }

@@ -93,6 +93,61 @@ fn many_entities_keep_their_own_handles_and_references_through_collections() {
 }
 
 #[test]
+fn in_paced_cycles_handles_that_nobody_has_are_gone_when_their_share_has_had_its_turn() {
+    let mut game = Game::new();
+    for _ in 0..5_000 {
+        game.world.spawn(Health::default());
+    }
+    let e = game.world.spawn(Health::default()).id();
+    // What is in use, by the VM's own count: the host's is one of pages.
+    let used = |game: &Game| game.vm.lua().load("return gcinfo() * 1024").eval::<f64>().unwrap();
+    let collected = |game: &Game| {
+        game.vm.lua().gc_collect().unwrap();
+        used(game)
+    };
+    let cycle = |game: &Game| {
+        game.bridge.hold_handles(&game.vm);
+        loop {
+            match game.vm.collect_step(16).unwrap() {
+                GcStep::Atomic => game.bridge.release_handles(&game.vm),
+                GcStep::Last => break,
+                _ => {}
+            }
+        }
+        used(game)
+    };
+    game.run::<()>(e, "for entity, health in world:query('Health') do end");
+    let least = collected(&game);
+    game.vm.lua().gc_stop();
+    game.run::<()>(
+        e,
+        "keep = {}
+         for entity, health in world:query('Health') do if #keep < 200 then table.insert(keep, { entity, health }) end end",
+    );
+    game.vm.lua().gc_restart();
+    let after: Vec<f64> = (0..9).map(|_| cycle(&game)).collect();
+    let share = (after[0] - after[7]) / 7.0;
+    assert!(share > 4_800.0 * 64.0 / 8.0, "{after:?}");
+    for turn in after[..8].windows(2) {
+        assert!((turn[0] - turn[1] - share).abs() < share / 5.0, "{after:?}");
+    }
+    assert_eq!(after[7], after[8], "{after:?}");
+    // Who has one still finds the same.
+    game.run::<()>(
+        e,
+        "local n = 0
+         for entity, health in world:query('Health') do
+             n += 1
+             if n <= 200 then assert(keep[n][1] == entity and keep[n][2] == health) end
+         end
+         keep = nil",
+    );
+    // Outside of such cycles one frees them all.
+    let left = collected(&game);
+    assert!(left < least + 5_000.0, "{left}, {least} at first");
+}
+
+#[test]
 fn members_of_an_entity() {
     for mut game in Game::both() {
         let e = game.world.spawn(Name::new("gate")).id();

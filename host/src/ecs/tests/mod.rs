@@ -12,7 +12,7 @@ use super::*;
 use bevy_ecs::prelude::*;
 use bevy_reflect::Reflect;
 use bevy_reflect::std_traits::ReflectDefault;
-use bluetick_scripting::{Vm, VmConfig};
+use bluetick_scripting::{GcStep, Vm, VmConfig};
 use glam::{Quat, Vec2, Vec3, Vec3A, Vec4};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::rc::Rc;
