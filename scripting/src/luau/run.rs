@@ -152,6 +152,8 @@ impl Machine {
             if thread.is_null() {
                 return self.native_slice(link, id);
             }
+            let next = tasklet.next;
+            self.scheduler().prefetch(next);
             self.body.set(thread);
             let status = self.resume(thread, 1);
             let main_ended =
@@ -174,8 +176,6 @@ impl Machine {
         self.running.set(id);
         let tasklet = scheduler.member(link);
         tasklet.switches = tasklet.switches.wrapping_add(1);
-        let next = tasklet.next;
-        scheduler.prefetch(next);
         id
     }
 

@@ -74,6 +74,12 @@ impl Carrier {
         self.type_id == TypeId::of::<T>()
     }
 
+    /// Values of this carrier are those of another one: as a rule it is the same.
+    #[inline(always)]
+    pub fn is_that_of(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other) || self.same_type(other)
+    }
+
     /// Both carry the same type.
     pub fn same_type(&self, other: &Self) -> bool {
         self.type_id == other.type_id

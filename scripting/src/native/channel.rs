@@ -259,7 +259,7 @@ impl<T: 'static> Channel<T> {
                 cold_path();
                 return Simply::Not;
             };
-            if !carrier.is::<T>() {
+            if !carrier.is_that_of(self.carrier) {
                 cold_path();
                 return Simply::Not;
             }

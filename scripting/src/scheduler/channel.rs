@@ -155,7 +155,7 @@ impl Scheduler {
         Some(self.id(partner))
     }
 
-    /// Puts a floating tasklet at the end of the channel's queue.
+    /// Puts a tasklet that is in no queue any more at the end of the channel's.
     #[inline]
     pub(super) fn enqueue(&mut self, channel: Link<Channel>, direction: Direction, link: Link<Tasklet>) {
         let queue = self.open_channel(channel);
@@ -168,7 +168,6 @@ impl Scheduler {
             self.member(last).next = link;
         }
         let tasklet = self.member(link);
-        debug_assert_eq!(tasklet.place, Place::Floating);
         tasklet.prev = last;
         tasklet.next = Link::NONE;
         tasklet.place = Place::Channel(direction);

@@ -314,10 +314,15 @@ impl Scheduler {
             return false;
         }
         let tasklet = self.member(me);
-        if tasklet.flags.block_trap || tasklet.next == me || !self.is_unconstrained() {
+        let (prev, next) = (tasklet.prev, tasklet.next);
+        if tasklet.flags.block_trap || next == me || !self.is_unconstrained() {
             return false;
         }
-        self.unqueue(me);
+        // It is the head of a queue in which it is not alone, and gets another place at once.
+        self.member(prev).next = next;
+        self.member(next).prev = prev;
+        self.queued -= 1;
+        self.head = next;
         self.enqueue(channel, direction, me);
         true
     }
