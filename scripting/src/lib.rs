@@ -282,6 +282,8 @@
 //! over moves from stack to stack and is never converted or allocated for. A Rust tasklet leaves the address
 //! where its call wants the value, or has it.
 //!
+//! [`costs`] says what all that takes, and how to stay where it takes least.
+//!
 //! A Rust stack is one MiB of address space, of which a waiting body holds a page or two in memory, with a
 //! guard page below that faults on overflow. [`VmConfig::stack_limit`] says how many there may be.
 #![allow(non_snake_case)] // `L` is what every text on the VM calls its state
@@ -291,6 +293,7 @@
 extern crate self as bluetick_scripting;
 
 mod budget;
+pub mod costs;
 mod luau;
 mod native;
 mod nearest;
