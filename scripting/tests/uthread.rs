@@ -723,6 +723,46 @@ fn u9_what_a_closed_queue_keeps_can_still_be_received() {
 }
 
 #[test]
+fn who_waits_for_more_from_a_queue_goes_on_when_it_is_closed() {
+    run(r##"
+        local q, plain = uthread.QueueChannel(2), channel()
+        for name = 1, 2 do
+            uthread.new(function() for v in q do note(name, v) end note(name, "home") end)
+        end
+        uthread.new(function()
+            local ok, err = pcall(q.receive, q)
+            note(ok, err.kind)
+            refused("closed", { "receive" }, q.receive, q)
+        end)
+        uthread.new(function()
+            local ok, err = pcall(uthread.select, { plain, q })
+            note(ok, err.kind, plain.balance, q.balance)
+        end)
+        local killed = uthread.new(function() q:receive() end)
+        scheduler.run()
+        eq(q.balance, -5)
+        killed:kill()
+        q:send("a")
+        q:close()
+        eq(q.balance, 0)
+        eq(q.closed, true)
+        refused("closed", { "send: queue ", "is closed" }, q.send, q, 1)
+        scheduler.run()
+        eq(notes(), "1:a 1:home 2:home false:closed false:closed:0:0")
+        -- Those that wait to send are still served.
+        q = uthread.QueueChannel(1)
+        uthread.new(function() for n = 1, 3 do q:send(n) end note("sent") end)
+        scheduler.run()
+        q:close()
+        local sum = 0
+        local ok, err = pcall(function() for n in q do sum += n scheduler.run() end end)
+        eq(sum, 6)
+        eq(ok, true)
+        eq(notes(), "sent")
+    "##);
+}
+
+#[test]
 fn u9_a_queue_switches_to_nobody() {
     run(r##"
         local q = uthread.QueueChannel()

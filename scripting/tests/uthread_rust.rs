@@ -317,6 +317,45 @@ fn u7_events_wake_all_that_wait_in_order() {
 }
 
 #[test]
+fn who_waits_for_more_from_a_queue_goes_on_when_it_is_closed_from_either_side() {
+    for by_script in [false, true] {
+        let stage = Stage::new();
+        let queue = stage.uthread.queue_channel::<u32>(None).unwrap();
+        let (looping, waiting) = (queue.clone(), queue.clone());
+        stage.act(move |_, said| {
+            for n in looping.iter() {
+                said.say(n?);
+            }
+            said.say("home");
+            Ok(())
+        });
+        stage.act(move |_, said| {
+            said.say(kind(waiting.receive().map(drop)));
+            Ok(())
+        });
+        let script =
+            stage.vm.load("looper.luau", "local q, close = ... for n in q do end q:send(1)").unwrap();
+        stage.vm.spawn(&script, &queue, OwnerId::default()).unwrap();
+        assert_eq!(stage.run(), "");
+        assert_eq!(queue.balance(), -3);
+        if by_script {
+            let closer = stage.vm.load("closer.luau", "local q = ... q:close()").unwrap();
+            stage.vm.spawn(&closer, &queue, OwnerId::default()).unwrap();
+        } else {
+            queue.close();
+        }
+        assert_eq!(stage.run(), "home closed");
+        assert!(queue.closed());
+        let failures: Vec<String> =
+            stage.vm.take_ended().into_iter().filter_map(|ended| Some(ended.failure?.message)).collect();
+        assert!(
+            failures.len() <= 1 && failures.iter().all(|text| text.contains("is closed")),
+            "{failures:?}"
+        );
+    }
+}
+
+#[test]
 fn u8_u9_a_queue_between_rust_and_scripts_keeps_values_and_errors() {
     let stage = Stage::new();
     let queue = stage.uthread.queue_channel::<u32>(Some(1)).unwrap();

@@ -91,6 +91,8 @@ impl<T: 'static> Channel<T> {
         match self.receive() {
             Ok(value) => Ok(Some(value)),
             Err(error) if error.kind == ErrorKind::Stop => Ok(None),
+            // It was closed while this waited.
+            Err(error) if error.kind == ErrorKind::Closed && self.machine.is_queue(self.link) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -154,9 +156,20 @@ impl<T: 'static> Channel<T> {
         self.send_exception(error)
     }
 
-    /// Forbids waiting on the channel; those that wait already can still be served (`semantics.md` 2.15).
+    /// Forbids waiting on the channel; those that wait already can still be served (`semantics.md` 2.15), but for those
+    /// that wait to receive from a queue: their calls return an error of kind `closed`, their loops end.
     pub fn close(&self) {
-        self.machine.scheduler().open_channel(self.link).closing = true;
+        let machine = &*self.machine;
+        machine.scheduler().open_channel(self.link).closing = true;
+        if machine.is_queue(self.link) && machine.scheduler().open_channel(self.link).balance < 0 {
+            // SAFETY: the helper is idle, or further out on the stack of this very call, and has room.
+            let closed = unsafe {
+                crate::luau::protect(machine.helper, |helper| machine.close_channel(helper, self.link))
+            };
+            if let Err(error) = closed {
+                tracing::warn!("{self:?} was closed, but not all who wait could be told: {error}");
+            }
+        }
     }
 
     /// Takes [`close`](Self::close) back.

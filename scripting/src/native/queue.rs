@@ -7,7 +7,7 @@ use crate::scheduler::{Channel, Direction, Error, ErrorKind, Link, Slot};
 
 impl Machine {
     /// The channel keeps values, and makes who sends more than it has room for wait.
-    pub(super) fn is_queue(&self, channel: Link<Channel>) -> bool {
+    pub(crate) fn is_queue(&self, channel: Link<Channel>) -> bool {
         self.scheduler().open_channel(channel).buffer.as_ref().is_some_and(|buffer| buffer.waits)
     }
 

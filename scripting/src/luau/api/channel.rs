@@ -613,8 +613,9 @@ unsafe extern "C-unwind" fn open(L: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn close(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM.
     unsafe {
-        let channel = check(Machine::of(L), L, 1, "close");
-        Machine::of(L).scheduler().open_channel(channel).closing = true;
+        let machine = Machine::of(L);
+        let channel = check(machine, L, 1, "close");
+        machine.close_channel(L, channel);
         0
     }
 }

@@ -4,7 +4,7 @@
 
 use super::super::ffi::*;
 use super::super::machine::Machine;
-use super::super::value::raise;
+use super::super::value::{push_error, raise};
 use super::channel::ITERATION;
 use crate::scheduler::{Channel, Direction, ErrorKind, Link, Slot};
 use std::ffi::c_int;
@@ -70,6 +70,36 @@ pub(super) unsafe fn pass(
 }
 
 impl Machine {
+    /// Closes a channel. Those that wait to receive from a queue go on: a loop ends, a call raises an error of kind
+    /// `closed`. In any other channel they stay (`semantics.md` 2.15). `[-0, +0]`, raises when memory runs out.
+    ///
+    /// # Safety
+    /// `L` is a live state with room for 6 values, below a protected call.
+    pub(crate) unsafe fn close_channel(&self, L: *mut lua_State, channel: Link<Channel>) {
+        let scheduler = self.scheduler();
+        scheduler.open_channel(channel).closing = true;
+        if !self.is_queue(channel) {
+            return;
+        }
+        while scheduler.open_channel(channel).balance < 0 {
+            let first = scheduler.open_channel(channel).first;
+            let receiver = scheduler.waiter_id(first);
+            // SAFETY: the caller's; a receiver waits with its slot on top of its stack, or in its Rust frame.
+            unsafe {
+                if scheduler.tasklets[receiver].flags.iterating {
+                    self.push_constant(L, ErrorKind::Stop);
+                } else {
+                    let text = format!("receive: queue {} is closed", scheduler.channel_number(channel));
+                    push_error(L, ErrorKind::Closed, &text);
+                }
+                self.scheduler().note_served(first);
+                self.deliver(receiver, L, -1, Slot::Error);
+                lua_settop(L, -2);
+            }
+            self.scheduler().interrupt_wait(receiver);
+        }
+    }
+
     /// Keeps the value on top of the stack. `[-0, +0]`, raises when memory runs out; nothing is kept then.
     ///
     /// # Safety
