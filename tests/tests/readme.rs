@@ -83,6 +83,17 @@ fn the_script_in_the_chapter_on_time_plays_and_the_chapter_speaks_of_every_funct
 }
 
 #[test]
+fn the_script_in_the_chapter_on_channels_plays() {
+    let chapter = std::fs::read_to_string(root().join("assets/scripts/CHANNELS.md")).expect("the chapter");
+    let scripts = blocks_of(&chapter, "lua");
+    let [text] = &scripts[..] else { panic!("the chapter shows {} scripts", scripts.len()) };
+    let mut game = bluetick_tests::Game::new([("kitchen", text.clone())]);
+    game.spawn("kitchen");
+    game.frames(2);
+    assert_eq!(game.printed(), "cooking soup cooking stew closed 0\tfalse");
+}
+
+#[test]
 fn every_scene_in_the_readme_can_be_read() {
     let scenes: Vec<_> = blocks("toml").into_iter().filter(|block| block.contains("[[entity]]")).collect();
     assert!(!scenes.is_empty());
