@@ -56,7 +56,7 @@ impl Machine {
                     return;
                 }
                 // SAFETY: the caller's; the head of the queue is suspended.
-                if unsafe { self.ordinary_slice(next) } {
+                if unsafe { self.slice(next) } {
                     return;
                 }
                 continue;
@@ -65,13 +65,13 @@ impl Machine {
             if busy {
                 self.tidy();
             }
+            let scheduler = self.scheduler();
             if !scheduler.put_off.is_empty() && !scheduler.skip_put_off() {
                 self.running.set(scheduler.main);
                 return;
             }
             let next = scheduler.head;
-            let ordinary = scheduler.member(next).is_ordinary();
-            if !ordinary && self.holds(next) {
+            if !scheduler.member(next).is_ordinary() && self.holds(next) {
                 continue;
             }
             if busy {
@@ -102,11 +102,11 @@ impl Machine {
                 if busy && self.accounting.is_on() {
                     let id = scheduler.id(next);
                     self.accounting.begin();
-                    let main_ended = self.slice(next, ordinary);
+                    let main_ended = self.slice(next);
                     self.account(id);
                     main_ended
                 } else {
-                    self.slice(next, ordinary)
+                    self.slice(next)
                 }
             };
             if main_ended {
@@ -128,10 +128,11 @@ impl Machine {
     }
 
     /// Runs the head of the queue until it switches or ends; whether it was main, and has ended.
-    unsafe fn slice(&self, link: Link<Tasklet>, ordinary: bool) -> bool {
+    #[inline(always)]
+    unsafe fn slice(&self, link: Link<Tasklet>) -> bool {
         // SAFETY: the caller's.
         unsafe {
-            if ordinary {
+            if self.scheduler().member(link).is_ordinary() {
                 return self.ordinary_slice(link);
             }
             let id = self.begin_slice(link);

@@ -281,7 +281,13 @@ impl Vm {
 
     /// Ends tasklets: each is killed and gets one turn, in this order and before everybody else, so that
     /// their deferred functions run. How many were still alive; those that stop their exit still are.
+    ///
+    /// # Errors
+    /// Of kind `current` while tasklets run: to be called between two runs.
     pub fn end(&self, tasklets: &[TaskletId]) -> Result<usize, Error> {
+        if self.machine.is_looping() {
+            return Err(Error::new(ErrorKind::Current, "end: tasklets are running, and one of them calls"));
+        }
         let mut turns = 0;
         let mut result = Ok(());
         for &tasklet in tasklets.iter().rev() {
@@ -434,8 +440,13 @@ impl Vm {
 }
 
 impl Drop for Vm {
-    /// Rust frames are unwound: their destructors run.
+    /// Rust frames are unwound: their destructors run. While one of its tasklets runs, a VM can't go: then it stays for
+    /// ever.
     fn drop(&mut self) {
+        if self.machine.is_looping() {
+            tracing::error!("the last handle of a VM was dropped by one of its tasklets: its memory is lost");
+            std::mem::forget(self.lua.clone());
+        }
         self.end_native_frames();
         self.machine.watch.timer.detach();
         self.machine.vm.set(std::ptr::null());

@@ -516,14 +516,13 @@ enum Encounter {
     /// As the preference has it.
     Switching(Meeting),
     /// The caller can't switch, so it goes on.
-    Quiet(Link<TaskletRecord>),
+    Quiet(Meeting),
 }
 
 impl Encounter {
     fn partner(&self) -> Link<TaskletRecord> {
         match self {
-            Self::Switching(meeting) => meeting.partner,
-            Self::Quiet(partner) => *partner,
+            Self::Switching(meeting) | Self::Quiet(meeting) => meeting.partner,
         }
     }
 }
@@ -555,11 +554,9 @@ impl Machine {
     ) -> Result<Option<Encounter>, Error> {
         let scheduler = self.scheduler();
         if frame.is_none() {
-            let queue = scheduler.open_channel(channel);
-            let first = queue.first;
-            return match queue.has_partner(direction) {
-                true => Ok(Some(Encounter::Quiet(scheduler.waiter(first)))),
-                false => Err(self.cannot_wait(verb)),
+            return match scheduler.quiet_meeting(channel, direction) {
+                Some(meeting) => Ok(Some(Encounter::Quiet(meeting))),
+                None => Err(self.cannot_wait(verb)),
             };
         }
         match scheduler.meeting(channel, direction) {
@@ -598,8 +595,8 @@ impl Machine {
                 // SAFETY: the frame is the running one.
                 Turn::Switch => unsafe { self.wait(frame, Step::Blocked) },
             },
-            _ => {
-                scheduler.meet_quietly(channel, direction);
+            (Encounter::Switching(meeting) | Encounter::Quiet(meeting), _) => {
+                scheduler.meet_quietly(channel, direction, meeting);
                 Ok(())
             }
         }
@@ -644,6 +641,8 @@ impl Machine {
         let carrier = self.luau_carrier(channel, carrier);
         let tasklet = &self.scheduler().tasklets[partner];
         let (thread, native, slot) = (tasklet.thread, tasklet.native, tasklet.slot);
+        // A conversion is code of anybody's: it may have killed the partner, which then has an error where its slot was.
+        let still_waits = || self.scheduler().tasklets.get(partner).is_some_and(TaskletRecord::blocked);
         // SAFETY: the partner is suspended: a Luau one with its slot on top of its stack, a Rust one with an
         // exchange that points into its stack. `place` is the caller's.
         unsafe {
@@ -671,9 +670,15 @@ impl Machine {
             }
             match direction {
                 Direction::Send => {
-                    carrier.push(self, thread, place)?;
-                    lua_replace(thread, -2);
-                    self.scheduler().tasklets[partner].slot = Slot::Value;
+                    let L = self.scratch;
+                    carrier.push(self, L, place)?;
+                    if still_waits() {
+                        lua_settop(thread, -2);
+                        lua_xmove(L, thread, 1);
+                        self.scheduler().tasklets[partner].slot = Slot::Value;
+                    } else {
+                        lua_settop(L, -2);
+                    }
                 }
                 Direction::Receive if slot == Slot::Error => {
                     let error = self.read_thrown(thread, -1);
@@ -683,7 +688,11 @@ impl Machine {
                     return Ok(Trade::Raised(error));
                 }
                 Direction::Receive => {
-                    if let Err(error) = carrier.take(self, thread, -1, place) {
+                    let taken = carrier.take(self, thread, -1, place);
+                    if !still_waits() {
+                        return taken.map(|()| Trade::Done);
+                    }
+                    if let Err(error) = taken {
                         return self.blame(direction, partner, channel, carrier, error, verb);
                     }
                     lua_settop(thread, -2);

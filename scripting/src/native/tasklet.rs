@@ -248,6 +248,9 @@ impl Tasklet {
 
     fn throw_later(&self, error: Error, verb: &str) -> Result<(), Error> {
         let machine = &*self.machine;
+        if machine.vm().is_none() {
+            return Err(Machine::gone());
+        }
         if !self.takes_errors(&error, verb)? {
             return Ok(());
         }

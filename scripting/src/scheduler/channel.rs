@@ -2,7 +2,7 @@
 
 use super::Scheduler;
 use super::records::Link;
-use super::tasklet::{Place, Tasklet, TaskletId};
+use super::tasklet::{Place, Tasklet};
 use crate::luau::Anchor;
 use crate::native::Carrier;
 
@@ -143,18 +143,6 @@ impl Channel {
 }
 
 impl Scheduler {
-    /// A hand-over for a caller that can't switch: takes the first partner off the channel and makes it
-    /// runnable, last; whatever the preference, the caller goes on. `None` if nobody waits there.
-    pub(crate) fn meet_quietly(&mut self, channel: Link<Channel>, direction: Direction) -> Option<TaskletId> {
-        let queue = self.open_channel(channel);
-        let place = queue.has_partner(direction).then_some(queue.first)?;
-        let partner = self.waiter(place);
-        self.note_served(place);
-        self.unlink(partner);
-        self.append(partner);
-        Some(self.id(partner))
-    }
-
     /// Puts a tasklet that is in no queue any more at the end of the channel's.
     #[inline]
     pub(super) fn enqueue(&mut self, channel: Link<Channel>, direction: Direction, link: Link<Tasklet>) {

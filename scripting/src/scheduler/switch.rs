@@ -27,6 +27,8 @@ pub(crate) struct Meeting {
     place: Link<Tasklet>,
     /// Who runs next.
     target: Link<Tasklet>,
+    /// The name of the place: converting a value is code of anybody's, which may have ended the wait.
+    id: TaskletId,
 }
 
 impl Meeting {
@@ -267,7 +269,8 @@ impl Scheduler {
             me
         };
         self.may_switch(me, target)?;
-        Ok(Some(Meeting { partner, place, target }))
+        let id = self.id(place);
+        Ok(Some(Meeting { partner, place, target, id }))
     }
 
     /// [`meeting`](Self::meeting) where that can't be refused, the preference alone says who goes on, and the
@@ -284,7 +287,7 @@ impl Scheduler {
             return None;
         }
         let target = if prefers_partner { partner } else { self.head };
-        Some(Meeting { partner, place: partner, target })
+        Some(Meeting { partner, place: partner, target, id: TaskletId::default() })
     }
 
     /// [`meet`](Self::meet) after [`simple_meeting`](Self::simple_meeting).
@@ -331,7 +334,10 @@ impl Scheduler {
     #[inline]
     pub(crate) fn meet(&mut self, channel: Link<Channel>, direction: Direction, meeting: Meeting) -> Turn {
         let me = self.head;
-        let Meeting { partner, place, target } = meeting;
+        if !self.still_waits(channel, direction, meeting) {
+            return Turn::Keep;
+        }
+        let Meeting { partner, place, target, .. } = meeting;
         let all = self.open_channel(channel).schedule_all;
         if place == partner {
             self.dequeue(channel, direction.opposite(), partner);
@@ -350,6 +356,31 @@ impl Scheduler {
         // A hand-over is no place for a soft stop.
         self.head = if all && self.limited { self.soft_stop(me, target) } else { target };
         if self.head == me { Turn::Keep } else { Turn::Switch }
+    }
+
+    /// Nothing has taken the partner off the channel since the meeting was arranged.
+    fn still_waits(&self, channel: Link<Channel>, direction: Direction, meeting: Meeting) -> bool {
+        let waits =
+            |place: &Tasklet| place.place == Place::Channel(direction.opposite()) && place.channel == channel;
+        self.tasklets.get(meeting.id).is_some_and(waits)
+    }
+
+    /// A hand-over for a caller that can't switch, if somebody waits at the other end: whatever the preference, the
+    /// caller goes on.
+    pub(crate) fn quiet_meeting(&mut self, channel: Link<Channel>, direction: Direction) -> Option<Meeting> {
+        let queue = self.open_channel(channel);
+        let place = queue.has_partner(direction).then_some(queue.first)?;
+        let (partner, id) = (self.waiter(place), self.id(place));
+        Some(Meeting { partner, place, target: self.head, id })
+    }
+
+    /// Takes the partner of a [quiet meeting](Self::quiet_meeting) off the channel and makes it runnable, last.
+    pub(crate) fn meet_quietly(&mut self, channel: Link<Channel>, direction: Direction, meeting: Meeting) {
+        if self.still_waits(channel, direction, meeting) {
+            self.note_served(meeting.place);
+            self.unlink(meeting.partner);
+            self.append(meeting.partner);
+        }
     }
 
     /// Waits at the end of the channel's queue (`semantics.md` 2.5).

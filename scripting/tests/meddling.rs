@@ -1,0 +1,225 @@
+//! Code of anybody's that runs in the middle of a switch, and changes who waits for what: callbacks, conversions, what the
+//! host is asked between two slices.
+
+mod script;
+
+use bluetick_scripting::{Channel, Error, ErrorKind, TaskletId, Vm, VmConfig};
+use mlua::{FromLua, IntoLua, Lua, Value};
+use script::{load, notes, run, run_in, spawn, vm, vm_with};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+#[test]
+fn what_the_schedule_callback_throws_at_the_next_one_is_raised() {
+    for (wait, wake) in [("c:receive()", "c.preference = 1 c:send('value')"), ("scheduler.schedule()", "")] {
+        run(&format!(
+            r#"
+            local c = channel()
+            local t = tasklet(function() note(pcall(function() return {wait} end)) end)()
+            scheduler.schedule()
+            local done = false
+            scheduler.set_schedule_callback(function(_, next)
+                if next == t and not done then done = true next:throw("boom", true) end
+            end)
+            {wake}
+            scheduler.run()
+            scheduler.set_schedule_callback()
+            eq(notes(), "false:boom")
+            local victim = tasklet(function() scheduler.schedule() note("survived") end)()
+            scheduler.schedule()
+            scheduler.set_schedule_callback(function(_, next) if next == victim then next:kill(true) end end)
+            scheduler.run()
+            scheduler.set_schedule_callback()
+            eq(notes(), "")
+            "#
+        ));
+    }
+}
+
+#[test]
+fn whom_the_host_kills_when_it_is_asked_for_another_slice_ends() {
+    let vm = vm();
+    let victim = spawn(&vm, "scheduler.schedule() note('survived')");
+    spawn(&vm, "scheduler.schedule()");
+    let mut asked = 0;
+    vm.run_ready(|| {
+        asked += 1;
+        if asked == 3 {
+            assert!(vm.kill(victim).unwrap());
+        }
+        true
+    });
+    assert_eq!(notes(&vm), "");
+    assert!(vm.scheduler().tasklet_of(victim).is_none_or(|tasklet| !tasklet.alive()));
+}
+
+thread_local! {
+    static MEDDLES: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
+}
+
+fn meddle(f: impl FnOnce() + 'static) {
+    MEDDLES.set(Some(Box::new(f)));
+}
+
+/// A number whose conversion does whatever it was told.
+struct Meddler(f64);
+
+impl FromLua for Meddler {
+    fn from_lua(value: Value, lua: &Lua) -> mlua::Result<Self> {
+        if let Some(f) = MEDDLES.take() {
+            f();
+        }
+        Ok(Self(f64::from_lua(value, lua)?))
+    }
+}
+
+impl IntoLua for Meddler {
+    fn into_lua(self, _: &Lua) -> mlua::Result<Value> {
+        if let Some(f) = MEDDLES.take() {
+            f();
+        }
+        Ok(Value::Number(self.0))
+    }
+}
+
+/// The channel is one on which nobody waits, and it works.
+fn check(vm: &Rc<Vm>, channel: &Channel<Meddler>) {
+    assert_eq!(channel.balance(), 0);
+    assert!(channel.queue().is_none());
+    let got = Rc::new(Cell::new(0.0));
+    let (inbox, seen) = (channel.clone(), got.clone());
+    let receive = move || -> Result<(), Error> {
+        seen.set(inbox.receive()?.0);
+        Ok(())
+    };
+    vm.scheduler().spawn(receive).unwrap();
+    let sender = load(vm, "local c = ... c:send(5)");
+    vm.spawn(&sender, channel.clone(), Default::default()).unwrap();
+    vm.run_ready(|| true);
+    assert_eq!((got.get(), channel.balance()), (5.0, 0));
+}
+
+#[test]
+fn a_conversion_may_kill_the_rust_tasklet_that_it_is_for() {
+    for waits_to_send in [false, true] {
+        let vm = vm();
+        let channel: Channel<Meddler> = vm.scheduler().channel();
+        let end = channel.clone();
+        let body = move || -> Result<(), Error> {
+            match waits_to_send {
+                true => end.send(Meddler(1.0)),
+                false => end.receive().map(drop),
+            }
+        };
+        let partner = vm.scheduler().spawn(body).unwrap();
+        vm.run_ready(|| true);
+        let verb = if waits_to_send { "local c = ... note(c:receive())" } else { "local c = ... c:send(1)" };
+        vm.spawn(&load(&vm, verb), channel.clone(), Default::default()).unwrap();
+        let victim = partner.clone();
+        meddle(move || victim.kill_pending().unwrap());
+        vm.run_ready(|| true);
+        assert!(!partner.alive());
+        check(&vm, &channel);
+    }
+}
+
+#[test]
+fn a_conversion_may_kill_the_script_that_it_is_for() {
+    for (waits, rust_sends) in [
+        ("note(pcall(c.receive, c))", true),
+        ("note(pcall(uthread.select, { c, channel() }))", true),
+        ("c:send(1) note('sent')", false),
+    ] {
+        let vm = vm();
+        let channel: Channel<Meddler> = vm.scheduler().channel();
+        let script = load(&vm, &format!("local c = ... {waits} note('survived')"));
+        let victim = vm.spawn(&script, channel.clone(), Default::default()).unwrap();
+        vm.run_ready(|| true);
+        assert_eq!(channel.balance(), if rust_sends { -1 } else { 1 });
+        let killer = vm.clone();
+        meddle(move || assert!(killer.kill(victim).unwrap()));
+        let end = channel.clone();
+        let act = move || -> Result<(), Error> {
+            match rust_sends {
+                true => end.send(Meddler(1.0)),
+                false => end.receive().map(drop),
+            }
+        };
+        vm.scheduler().spawn(act).unwrap();
+        vm.run_ready(|| true);
+        assert_eq!(notes(&vm), "", "{waits}");
+        check(&vm, &channel);
+    }
+}
+
+#[test]
+fn a_conversion_may_serve_the_partner_itself() {
+    let vm = vm();
+    let channel: Channel<Meddler> = vm.scheduler().channel();
+    let inbox = channel.clone();
+    vm.scheduler().spawn(move || inbox.receive().map(drop)).unwrap();
+    vm.run_ready(|| true);
+    let quick = channel.clone();
+    meddle(move || quick.send(Meddler(7.0)).unwrap());
+    let sender = load(&vm, "local c = ... pcall(c.send, c, 1)");
+    vm.spawn(&sender, channel.clone(), Default::default()).unwrap();
+    vm.run_ready(|| true);
+    check(&vm, &channel);
+}
+
+#[test]
+fn a_host_that_ends_tasklets_from_inside_of_one_is_refused() {
+    let victim: Rc<Cell<Option<TaskletId>>> = Rc::default();
+    let (whom, handle): (_, Rc<RefCell<Option<Rc<Vm>>>>) = (victim.clone(), Rc::default());
+    let holder = handle.clone();
+    let vm = vm_with(VmConfig::default(), move |vm| {
+        let finish = vm.lua().create_function(move |_, ()| {
+            let vm = holder.borrow().clone().expect("the VM");
+            let error = vm.end(&[whom.get().expect("somebody")]).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Current);
+            Ok(())
+        });
+        vm.lua().globals().raw_set("finish", finish.unwrap()).unwrap();
+    });
+    *handle.borrow_mut() = Some(vm.clone());
+    victim.set(Some(spawn(&vm, "pcall(function() channel():receive() end) note('ended')")));
+    vm.run_ready(|| true);
+    spawn(
+        &vm,
+        "scheduler.defer(function() finish() note('deferred') end) finish() scheduler.schedule() note('over')",
+    );
+    spawn(&vm, "note('other')");
+    vm.run_ready(|| true);
+    assert_eq!(notes(&vm), "other over deferred");
+    assert_eq!(vm.end(&[victim.get().unwrap()]).unwrap(), 1);
+    run_in(&vm, "note('alive') eq(notes(), 'alive')");
+    handle.take();
+}
+
+#[test]
+fn tasklets_of_a_vm_that_is_gone_take_no_errors() {
+    let vm = vm();
+    let scheduler = vm.scheduler();
+    let id = spawn(&vm, "channel():receive()");
+    vm.run_ready(|| true);
+    let waiting = scheduler.tasklet_of(id).unwrap();
+    drop(vm);
+    assert_eq!(waiting.kill_pending().unwrap_err().kind, ErrorKind::Dead);
+    assert_eq!(waiting.throw_pending(Error::new(ErrorKind::Raised, "x")).unwrap_err().kind, ErrorKind::Dead);
+}
+
+#[test]
+fn a_tasklet_that_drops_the_last_handle_of_its_vm_goes_on_without_it() {
+    let vm = vm();
+    let scheduler = vm.scheduler();
+    let (inner, seen) = (scheduler.clone(), Rc::new(Cell::new(None)));
+    let noted = seen.clone();
+    scheduler
+        .spawn(move || {
+            drop(vm);
+            noted.set(Some(inner.schedule().is_ok()));
+        })
+        .unwrap();
+    let _ = scheduler.run();
+    assert_eq!(seen.get(), Some(true));
+}
