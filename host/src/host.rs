@@ -191,6 +191,13 @@ impl ScriptHost {
         tasklet.map(|tasklet| self.vm.traceback(tasklet)).unwrap_or_default()
     }
 
+    /// Whether the tasklet of an entity's first script sleeps, by whichever clock; else it runs, is about to, or waits
+    /// for something other than a time.
+    pub fn is_asleep(&self, entity: Entity) -> bool {
+        let tasklet = self.instances.borrow().tasklet(entity);
+        tasklet.is_some_and(|tasklet| self.synchro.borrow().sleepers.clock_of(&self.vm, tasklet).is_some())
+    }
+
     /// The `state` table of an entity's first script.
     pub fn state(&self, entity: Entity) -> Option<mlua::Table> {
         let mut instances = self.instances.borrow_mut();
