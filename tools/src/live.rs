@@ -12,7 +12,7 @@ use bluetick::{
     Stuck, TimeDilation, Which,
 };
 
-use crate::arena::{self, Announcements, Arena, Glyph, Health, Team, Transform};
+use crate::arena::{self, Arena, Glyph, Health, Said, Team, Transform};
 use crate::journal::{Fate, Journal, Reload, ScriptError, SourceLine};
 use crate::session::{Remedy, Session};
 use crate::snapshot::{
@@ -58,7 +58,7 @@ const FRAME: u64 = 10 * SLICE;
 pub struct Live {
     world: World,
     host: ScriptHost,
-    announcements: Announcements,
+    said: Said,
     journal: Journal,
     scene: String,
     seed: u64,
@@ -104,26 +104,24 @@ impl Live {
             format!("{error}; {} has the scenes {}", dir.join("scenes").display(), names.join(", "))
         })?;
         let seed = options.seed.unwrap_or(1);
-        let announcements = Announcements::default();
+        let said = Said::default();
         let mut world = World::new();
         arena::set_up(&mut world);
-        let mut builder =
-            ScriptHost::builder().library(library).watch(options.watch).seed(seed).keep_printed();
+        let mut builder = ScriptHost::builder().library(library).watch(options.watch).seed(seed);
         if options.reproducible {
             builder = builder.budget(bluetick::Budget::Ticks(FRAME)).slice(SliceLimit::ticks(SLICE));
         }
         if options.dilate {
             builder = builder.time_dilation(TimeDilation::default());
         }
-        let host =
-            arena::register(builder, &announcements).build(&mut world).map_err(|error| error.to_string())?;
+        let host = arena::register(builder, &said).build(&mut world).map_err(|error| error.to_string())?;
         let parsed =
             Scene::parse(&source.text, &source.path.to_string_lossy()).map_err(|error| error.to_string())?;
         parsed.spawn(&mut world, host.registry(), seed).map_err(|error| error.to_string())?;
         Ok(Self {
             world,
             host,
-            announcements,
+            said,
             journal: Journal::default(),
             scene,
             seed,
@@ -141,12 +139,14 @@ impl Live {
 
     fn tell(&mut self, report: FrameReport) {
         self.journal.set_time(report.frame, report.sim_time);
-        for text in self.announcements.borrow_mut().drain(..) {
-            self.journal.announce(text);
-        }
-        for line in self.host.take_printed() {
+        let mut announced = self.said.announced.take().into_iter().peekable();
+        for (index, line) in self.host.take_printed().into_iter().enumerate() {
+            while let Some((_, text)) = announced.next_if(|&(before, _)| before <= index) {
+                self.journal.announce(text);
+            }
             self.journal.log(line);
         }
+        announced.for_each(|(_, text)| self.journal.announce(text));
         for note in report.notes {
             self.journal.log(note);
         }
@@ -538,6 +538,7 @@ fn show_value(key: &str, value: &Value, depth: usize, out: &mut Vec<Entry>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::Event;
     use tempfile::TempDir;
 
     /// A project of one script, `troll`, and one entity that has it.
@@ -684,6 +685,28 @@ return Troll
         let tasklets = live.snapshot(None).tasklets;
         assert_eq!((tasklets.runnable, tasklets.sleeping, tasklets.failed), (1, 1, 3));
         assert_eq!(tasklets.total(), live.host.vm().stats().tasklets);
+    }
+
+    #[test]
+    fn what_is_printed_and_announced_in_a_frame_is_told_in_that_order() {
+        let dir = project(
+            "return { run = function(self)
+                world:announce('1')
+                print('2') print('3')
+                world:announce('4') world:announce('5')
+                print('6')
+                world:announce('7')
+            end }",
+        );
+        let mut live = live(&dir, true);
+        live.tick(0.1);
+        let told = live.journal().since(0).into_iter().map(|(_, event)| match event {
+            Event::Announcement(text) | Event::Log(text) => text.to_owned(),
+            other => format!("{other:?}"),
+        });
+        assert_eq!(told.collect::<String>(), "1234567");
+        live.tick(0.1);
+        assert_eq!(live.journal().newest(), 7);
     }
 
     #[test]
