@@ -24,6 +24,8 @@ pub struct ScriptFailure {
     pub excerpt: String,
     /// In how many tasklets of the script it has happened in this frame. All the rest is of the first of them.
     pub count: usize,
+    /// Whether the script had started; if not, the error has kept it from that.
+    pub started: bool,
     /// Where the tasklet waits for its code to be mended; `None` if the error has ended it.
     pub parked: Option<ParkedAt>,
 }
@@ -70,7 +72,7 @@ impl ScriptFailure {
         message: String,
     ) -> Self {
         let (traceback, excerpt) = (String::new(), String::new());
-        Self { entity, script, tasklet, message, traceback, excerpt, count: 1, parked: None }
+        Self { entity, script, tasklet, message, traceback, excerpt, count: 1, started: false, parked: None }
     }
 }
 

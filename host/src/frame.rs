@@ -78,6 +78,9 @@ pub struct FrameReport {
     /// Errors that have stopped tasklets, or have kept scripts from starting: each once, with the number of
     /// tasklets that it has met.
     pub failures: Vec<ScriptFailure>,
+    /// Scripts that had failed, or had not even started, and have started again: each once, however many entities
+    /// have it.
+    pub recovered: Vec<String>,
     /// Tasklets that have failed, in this frame or before, and wait at their place for their code to be mended;
     /// [`ScriptHost::stuck`] has them.
     pub parked: usize,
@@ -121,6 +124,7 @@ impl ScriptHost {
         let failed = self.instances.borrow_mut().begin_frame(world, &self.vm, clock.sim);
         self.note_unstarted(failed, &mut report);
         self.follow_entities(world, true, &mut report);
+        report.recovered = self.instances.borrow_mut().take_recovered();
         self.tell_signals(world);
 
         self.wake(world, &mut report);
@@ -333,6 +337,7 @@ impl ScriptHost {
             traceback,
             excerpt,
             count: 1,
+            started: true,
             parked,
         });
     }

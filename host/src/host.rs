@@ -134,7 +134,7 @@ impl ScriptHost {
             accounting: false,
             slice_warning: Some(SLICE_WARNING),
             seed: None,
-            keep_printed: false,
+            printed: None,
             direct: true,
             park: true,
             profiles: Profiles::default(),
@@ -191,6 +191,13 @@ impl ScriptHost {
         tasklet.map(|tasklet| self.vm.traceback(tasklet)).unwrap_or_default()
     }
 
+    /// Whether the tasklet of an entity's first script sleeps, by whichever clock; else it runs, is about to, or waits
+    /// for something other than a time.
+    pub fn is_asleep(&self, entity: Entity) -> bool {
+        let tasklet = self.instances.borrow().tasklet(entity);
+        tasklet.is_some_and(|tasklet| self.synchro.borrow().sleepers.clock_of(&self.vm, tasklet).is_some())
+    }
+
     /// The `state` table of an entity's first script.
     pub fn state(&self, entity: Entity) -> Option<mlua::Table> {
         let mut instances = self.instances.borrow_mut();
@@ -234,7 +241,7 @@ pub struct HostBuilder {
     accounting: bool,
     slice_warning: Option<Duration>,
     seed: Option<u64>,
-    keep_printed: bool,
+    printed: Option<Rc<RefCell<Vec<String>>>>,
     direct: bool,
     park: bool,
     profiles: Profiles,
@@ -532,8 +539,14 @@ impl HostBuilder {
     }
 
     /// Keeps what scripts print for [`ScriptHost::take_printed`], instead of writing it to standard output.
-    pub fn keep_printed(mut self) -> Self {
-        self.keep_printed = true;
+    pub fn keep_printed(self) -> Self {
+        self.keep_printed_in(Rc::default())
+    }
+
+    /// [Keeps](Self::keep_printed) what scripts print in this list, where functions of the game see how much there is:
+    /// so they know what was printed before they were called.
+    pub fn keep_printed_in(mut self, list: Rc<RefCell<Vec<String>>>) -> Self {
+        self.printed = Some(list);
         self
     }
 
@@ -590,8 +603,7 @@ impl HostBuilder {
             vm.guard_tasklets(move |owner, verb| extension.may_interfere(owner, verb));
         }
         synchro::install(&vm, &synchro, &clocks, &self.time, None)?;
-        let printed = Rc::new(RefCell::new(Vec::new()));
-        if self.keep_printed {
+        if let Some(printed) = &self.printed {
             install_print(&vm, printed.clone())?;
         }
         vm.set_loader(Loader { library: library.clone(), profiles });
@@ -641,7 +653,7 @@ impl HostBuilder {
             cleared: false,
             acting,
             counted: (0, 0),
-            printed,
+            printed: self.printed.unwrap_or_default(),
         })
     }
 }

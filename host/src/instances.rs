@@ -7,8 +7,8 @@ use bevy_ecs::name::Name;
 use bevy_ecs::world::World;
 use bluetick_scripting::{ChannelId, Error, ErrorKind, Kept, OwnerId, TaskletId, Vm};
 use mlua::{Function, Value};
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 
 /// Values that may wait in an entity's inbox; a further one drops the oldest.
 const INBOX_CAPACITY: usize = 1024;
@@ -60,6 +60,8 @@ pub(crate) struct Instances {
     over: Vec<OwnerId>,
     /// Scripts that start again by themselves.
     restarts: Vec<Due>,
+    /// Scripts that had failed and have started again since the last report.
+    recovered: BTreeSet<String>,
     /// Scripts whose main tasklet has failed and is parked.
     parked: Vec<(Entity, usize, TaskletId)>,
     /// Simulated time.
@@ -132,7 +134,10 @@ impl Instances {
             vm.set_name(tasklet, &tasklet_name(world, entity, script));
             Ok(tasklet)
         });
-        instance.failed = started.is_err();
+        let had_failed = std::mem::replace(&mut instance.failed, started.is_err());
+        if had_failed && started.is_ok() && !self.recovered.contains(script) {
+            self.recovered.insert(script.clone());
+        }
         instance.started = self.now;
         self.restarts.retain(|due| (due.entity, due.index) != (entity, index));
         let (status, result) = match started {
@@ -409,6 +414,11 @@ impl Instances {
     /// The owners whose scripts have ended or have begun anew since the last call.
     pub fn take_over(&mut self) -> Vec<OwnerId> {
         std::mem::take(&mut self.over)
+    }
+
+    /// The scripts that had failed and have started again since the last call.
+    pub fn take_recovered(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.recovered).into_iter().collect()
     }
 
     /// The tasklets that have to end now.

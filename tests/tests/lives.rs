@@ -497,7 +497,9 @@ fn a_script_without_a_file_is_reported_and_starts_when_the_file_appears() {
     );
     game.frames(5);
     game.save("goblim", script("print('here')"));
-    game.frames(1);
+    let report = game.frame();
+    assert_eq!(report.recovered, ["goblim"], "once, though two entities have it");
+    assert!(report.failures.is_empty());
     assert_eq!(game.printed(), "here here");
     assert_eq!(game.host.script_counts(), (0, 0));
 }

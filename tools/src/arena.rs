@@ -141,13 +141,20 @@ impl Grid {
     }
 }
 
-/// Announcements of scripts that nobody has read yet.
-pub type Announcements = Rc<RefCell<Vec<String>>>;
+/// What scripts have said that nobody has read yet.
+#[derive(Clone, Default)]
+pub struct Said {
+    /// The lines that they have printed.
+    pub printed: Rc<RefCell<Vec<String>>>,
+    /// What they have announced, each after so many of those lines.
+    pub announced: Rc<RefCell<Vec<(usize, String)>>>,
+}
 
 /// Registers all that scripts find in this world.
-pub fn register(builder: HostBuilder, announcements: &Announcements) -> HostBuilder {
-    let announcements = announcements.clone();
+pub fn register(builder: HostBuilder, said: &Said) -> HostBuilder {
+    let Said { printed, announced } = said.clone();
     builder
+        .keep_printed_in(printed.clone())
         .component::<Transform>()
         .component::<Velocity>()
         .component::<Health>()
@@ -161,7 +168,7 @@ pub fn register(builder: HostBuilder, announcements: &Announcements) -> HostBuil
             Ok::<_, Infallible>(world.resource::<Grid>().counts.get(&team).copied().unwrap_or(0))
         })
         .function("announce", move |_: &mut World, text: String| {
-            announcements.borrow_mut().push(text);
+            announced.borrow_mut().push((printed.borrow().len(), text));
             Ok::<_, Infallible>(())
         })
 }

@@ -56,7 +56,7 @@ pub struct RunOptions {
     /// End after this many frames [default: 600 without a terminal, else never]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub frames: Option<u64>,
-    /// Seed of the world's random numbers [default: the scene's]
+    /// Seed of the world's random numbers [default: 1]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// Slow sim time down while the scripts need more time than there is
@@ -194,6 +194,12 @@ mod tests {
         ] {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
         }
+    }
+
+    #[test]
+    fn the_help_says_which_seed_there_is_without_one() {
+        let help = parse("bluetick run --help").expect_err("help").to_string();
+        assert!(help.contains("Seed of the world's random numbers [default: 1]"), "{help}");
     }
 
     #[test]

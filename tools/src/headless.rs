@@ -159,7 +159,12 @@ fn tell_summary(session: &mut impl Session, out: &mut impl Write) -> io::Result<
     writeln!(out, "  messages       {}", snapshot.messages)?;
     writeln!(out, "  announcements  {}", totals.announcements)?;
     writeln!(out, "  reloads        {}  (refused {})", totals.reloads, totals.refused)?;
-    writeln!(out, "  errors         {}  (raised {} times, not mended {open})", totals.errors, totals.raised)?;
+    let times = if totals.raised == 1 { "time" } else { "times" };
+    writeln!(
+        out,
+        "  errors         {}  (raised {} {times}, not mended {open})",
+        totals.errors, totals.raised
+    )?;
     writeln!(out, "  world          {:016x}", session.digest())
 }
 
@@ -208,6 +213,14 @@ mod tests {
         assert!(out.contains(">   27 |     local d = dist(self.postion, prey)"), "{out}");
         assert_eq!(out.matches("failed  hunter.luau:27").count(), 1, "an error is told once\n{out}");
         assert!(timing.contains("timing  reload hunter.luau #1 -> #2  4.1 ms"), "{timing}");
+    }
+
+    #[test]
+    fn what_has_happened_once_has_happened_1_time() {
+        for (frames, raised) in [(250, "1 time,"), (310, "2 times,")] {
+            let (out, _) = text(1, frames);
+            assert!(out.contains(&format!("errors         1  (raised {raised} not mended 1)")), "{out}");
+        }
     }
 
     #[test]

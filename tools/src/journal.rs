@@ -2,7 +2,10 @@
 //!
 //! The journal is bounded in every direction: a script that errs or prints without end fills it, not the memory.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use crate::snapshot::{EntityId, Place};
 
@@ -40,6 +43,10 @@ pub struct Reload {
     pub title: String,
     /// Whether nothing has changed, for the reason in the details.
     pub refused: bool,
+    /// The modules that run new text; or those that are wrong, where it was refused.
+    pub modules: Vec<String>,
+    /// Modules that are right and wait for those that are wrong.
+    pub held: Vec<String>,
     /// What it did, line by line: `212 tasklets moved`, `now    SPEED 5 -> 8`.
     pub details: Vec<String>,
     /// What it took by the wall clock.
@@ -110,6 +117,8 @@ pub struct ScriptError {
     pub entity: Option<(EntityId, String)>,
     /// The tasklet's name.
     pub tasklet: Option<String>,
+    /// The script that it has kept from starting.
+    pub unstarted: Option<String>,
     /// More to know: where it goes on, its locals.
     pub notes: Vec<String>,
     /// How often it has happened. One that parks does so in another tasklet each time.
@@ -150,6 +159,8 @@ pub struct Journal {
     now: Stamp,
     revision: u64,
     totals: Totals,
+    /// Modules whose newest text was refused.
+    refused: BTreeSet<String>,
     announcements: VecDeque<Stamped<String>>,
     reloads: VecDeque<Stamped<Reload>>,
     errors: VecDeque<Stamped<ScriptError>>,
@@ -172,6 +183,12 @@ impl Journal {
     /// Files were reloaded, or refused.
     pub fn reload(&mut self, mut reload: Reload) {
         *if reload.refused { &mut self.totals.refused } else { &mut self.totals.reloads } += 1;
+        for module in reload.modules.iter().chain(&reload.held) {
+            self.refused.remove(module);
+        }
+        if reload.refused {
+            self.refused.extend(reload.modules.iter().cloned());
+        }
         reload.title = shortened(reload.title);
         shorten_lines(&mut reload.details);
         let stamp = self.stamp();
@@ -183,6 +200,14 @@ impl Journal {
     pub fn error(&mut self, mut error: ScriptError) {
         self.totals.raised += error.count;
         error.message = shortened(error.message);
+        // What kept a script from starting before is gone if something else does now.
+        if let Some(script) = &error.unstarted {
+            let other = |old: &ScriptError| (&old.place, &old.message) != (&error.place, &error.message);
+            let old = self.errors.iter_mut().filter(|old| old.what.unstarted.as_ref() == Some(script));
+            for old in old.filter(|old| old.what.fate.is_open() && other(&old.what)) {
+                old.what.fate = Fate::Mended;
+            }
+        }
         let same = |old: &&mut Stamped<ScriptError>| {
             old.what.place == error.place && old.what.message == error.message
         };
@@ -212,6 +237,16 @@ impl Journal {
             let of = error.what.place.as_ref().and_then(|place| place.file.split('#').next());
             if of == Some(file) && error.what.fate.is_open() {
                 error.what.fate = Fate::Mended;
+            }
+        }
+        self.revision += 1;
+    }
+
+    /// A script has started that could not before: what has kept it from that is history.
+    pub fn start(&mut self, script: &str) {
+        for Stamped { what: error, .. } in &mut self.errors {
+            if error.unstarted.as_deref() == Some(script) && error.fate.is_open() {
+                error.fate = Fate::Mended;
             }
         }
         self.revision += 1;
@@ -261,6 +296,11 @@ impl Journal {
     /// Errors about which nobody has done anything.
     pub fn open_errors(&self) -> usize {
         self.errors.iter().filter(|error| error.what.fate.is_open()).count()
+    }
+
+    /// Files whose newest text was refused, so that they run an older one.
+    pub fn refused(&self) -> usize {
+        self.refused.len()
     }
 
     /// How much has happened.
@@ -398,6 +438,47 @@ mod tests {
         journal.error(sample::error("hunter.luau#3", 9));
         journal.mend("hunter.luau");
         assert_eq!(journal.open_errors(), 0);
+    }
+
+    #[test]
+    fn a_script_that_starts_has_mended_what_kept_it_from_that_and_nothing_else() {
+        let mut journal = Journal::default();
+        let unstarted = |line| ScriptError {
+            unstarted: Some("hunter".into()),
+            // The fault may be in a file that it requires.
+            ..sample::error("util.luau", line)
+        };
+        journal.error(unstarted(3));
+        journal.error(unstarted(3));
+        assert_eq!((journal.open_errors(), journal.errors()[0].what.count), (1, 2));
+        journal.error(unstarted(5));
+        assert_eq!(journal.open_errors(), 1, "the one before is gone, or it would have come again");
+        journal.error(sample::error("hunter.luau", 9));
+        journal.start("wolf");
+        assert_eq!(journal.open_errors(), 2);
+        journal.start("hunter");
+        let fates: Vec<Fate> = journal.errors().iter().map(|error| error.what.fate).collect();
+        assert_eq!(fates, [Fate::Mended, Fate::Mended, Fate::Failed]);
+    }
+
+    #[test]
+    fn a_refused_file_counts_until_it_is_taken_or_only_waits_for_another() {
+        let mut journal = Journal::default();
+        let reload = |refused, modules: &[&str], held: &[&str]| Reload {
+            refused,
+            modules: modules.iter().map(|&name| name.into()).collect(),
+            held: held.iter().map(|&name| name.into()).collect(),
+            ..sample::reload("some")
+        };
+        journal.reload(reload(true, &["guard"], &[]));
+        journal.reload(reload(true, &["guard", "util"], &[]));
+        assert_eq!(journal.refused(), 2);
+        journal.reload(reload(false, &["wolf"], &[]));
+        assert_eq!(journal.refused(), 2);
+        journal.reload(reload(true, &["util"], &["guard"]));
+        assert_eq!(journal.refused(), 1);
+        journal.reload(reload(false, &["guard", "util"], &[]));
+        assert_eq!(journal.refused(), 0);
     }
 
     #[test]

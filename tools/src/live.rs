@@ -12,7 +12,7 @@ use bluetick::{
     Stuck, TimeDilation, Which,
 };
 
-use crate::arena::{self, Announcements, Arena, Glyph, Health, Team, Transform};
+use crate::arena::{self, Arena, Glyph, Health, Said, Team, Transform};
 use crate::journal::{Fate, Journal, Reload, ScriptError, SourceLine};
 use crate::session::{Remedy, Session};
 use crate::snapshot::{
@@ -58,7 +58,7 @@ const FRAME: u64 = 10 * SLICE;
 pub struct Live {
     world: World,
     host: ScriptHost,
-    announcements: Announcements,
+    said: Said,
     journal: Journal,
     scene: String,
     seed: u64,
@@ -104,26 +104,24 @@ impl Live {
             format!("{error}; {} has the scenes {}", dir.join("scenes").display(), names.join(", "))
         })?;
         let seed = options.seed.unwrap_or(1);
-        let announcements = Announcements::default();
+        let said = Said::default();
         let mut world = World::new();
         arena::set_up(&mut world);
-        let mut builder =
-            ScriptHost::builder().library(library).watch(options.watch).seed(seed).keep_printed();
+        let mut builder = ScriptHost::builder().library(library).watch(options.watch).seed(seed);
         if options.reproducible {
             builder = builder.budget(bluetick::Budget::Ticks(FRAME)).slice(SliceLimit::ticks(SLICE));
         }
         if options.dilate {
             builder = builder.time_dilation(TimeDilation::default());
         }
-        let host =
-            arena::register(builder, &announcements).build(&mut world).map_err(|error| error.to_string())?;
+        let host = arena::register(builder, &said).build(&mut world).map_err(|error| error.to_string())?;
         let parsed =
             Scene::parse(&source.text, &source.path.to_string_lossy()).map_err(|error| error.to_string())?;
         parsed.spawn(&mut world, host.registry(), seed).map_err(|error| error.to_string())?;
         Ok(Self {
             world,
             host,
-            announcements,
+            said,
             journal: Journal::default(),
             scene,
             seed,
@@ -141,12 +139,14 @@ impl Live {
 
     fn tell(&mut self, report: FrameReport) {
         self.journal.set_time(report.frame, report.sim_time);
-        for text in self.announcements.borrow_mut().drain(..) {
-            self.journal.announce(text);
-        }
-        for line in self.host.take_printed() {
+        let mut announced = self.said.announced.take().into_iter().peekable();
+        for (index, line) in self.host.take_printed().into_iter().enumerate() {
+            while let Some((_, text)) = announced.next_if(|&(before, _)| before <= index) {
+                self.journal.announce(text);
+            }
             self.journal.log(line);
         }
+        announced.for_each(|(_, text)| self.journal.announce(text));
         for note in report.notes {
             self.journal.log(note);
         }
@@ -160,6 +160,9 @@ impl Live {
         // One that goes on and on is told of at its first slice, its second, its fourth ...
         for overrun in report.overruns.iter().filter(|overrun| overrun.in_a_row.is_power_of_two()) {
             self.journal.log(overrun.to_string());
+        }
+        for script in &report.recovered {
+            self.journal.start(script);
         }
         for failure in report.failures {
             self.journal.error(script_error(&self.world, failure));
@@ -188,13 +191,18 @@ impl Live {
     fn tell_reload(&mut self, reload: &ReloadReport, took: Duration) {
         let refused = reload.is_refused();
         let text = reload.to_string();
-        let mut lines = text.lines().map(str::trim);
+        let mut lines = text.lines();
         let title = lines.next().unwrap_or_default();
         let title = title.trim_start_matches("reload refused").trim_start_matches("reload").trim().to_owned();
         let mut details = Vec::new();
         let mut pins = reload.pins.iter();
         for line in lines {
-            details.push(line.to_owned());
+            // Deeper than the report's own lines stands the source below what was refused; it keeps its indentation.
+            details.push(match line.strip_prefix("    ") {
+                Some(source) if refused => format!("  {source}"),
+                _ => line.trim().to_owned(),
+            });
+            let line = line.trim_start();
             // Below each place at which somebody finishes on old text stands that text.
             if line.starts_with("old ")
                 && let Some(pin) = pins.next()
@@ -208,7 +216,12 @@ impl Live {
                 self.journal.mend(&module.file);
             }
         }
-        self.journal.reload(Reload { title, refused, details, took: Some(took) });
+        let modules = match refused {
+            true => reload.refused.iter().map(|error| error.module.clone()).collect(),
+            false => reload.modules.iter().map(|module| module.module.clone()).collect(),
+        };
+        let held = reload.held.clone();
+        self.journal.reload(Reload { title, refused, modules, held, details, took: Some(took) });
     }
 
     fn look_for_stuck(&mut self) {
@@ -296,6 +309,7 @@ impl Live {
                 Some(ScriptStatus::Parked { message, .. }) => format!("parked: {message}"),
                 Some(ScriptStatus::Finished) => "finished".into(),
                 Some(ScriptStatus::Starting) => "starting".into(),
+                Some(ScriptStatus::Running) if self.host.is_asleep(entity) => "sleeping".into(),
                 Some(ScriptStatus::Running) => "waiting".into(),
                 None => String::new(),
             },
@@ -464,6 +478,7 @@ fn script_error(world: &World, mut failure: ScriptFailure) -> ScriptError {
             (id(entity), name)
         }),
         tasklet: Some(failure.tasklet),
+        unstarted: (!failure.started).then_some(failure.script),
         notes: failure.parked.map(|parked| parked.advice).into_iter().collect(),
         count: failure.count as u64,
     }
@@ -523,6 +538,7 @@ fn show_value(key: &str, value: &Value, depth: usize, out: &mut Vec<Entry>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::Event;
     use tempfile::TempDir;
 
     /// A project of one script, `troll`, and one entity that has it.
@@ -601,6 +617,56 @@ mod tests {
         assert_eq!((live.journal().totals().errors, live.journal().totals().reloads), (1, 1));
     }
 
+    const GOOD: &str = "local Troll = {}
+function Troll.run(self)
+    synchro.sleep(60)
+end
+return Troll
+";
+
+    /// Saves the script of the project, and tells of it as a tick does.
+    fn save(live: &mut Live, dir: &TempDir, text: &str) {
+        std::fs::write(dir.path().join("scripts/troll.luau"), text).expect("saved");
+        if let Some(report) = live.host.reload_now(&mut live.world) {
+            live.tell_reload(&report, Duration::ZERO);
+        }
+        live.tick(0.1);
+    }
+
+    #[test]
+    fn a_script_that_did_not_start_is_mended_when_it_has() {
+        for bad in ["local Troll = {", "return {}", "return 7", "error('no')"] {
+            let dir = project(bad);
+            let mut live = live(&dir, true);
+            live.tick(0.1);
+            assert_eq!(live.journal().open_errors(), 1, "{bad}");
+            save(&mut live, &dir, &format!("{bad} -- still"));
+            assert_eq!(live.journal().open_errors(), 1, "{bad}");
+            save(&mut live, &dir, GOOD);
+            let fates: Vec<Fate> = live.journal().errors().iter().map(|error| error.what.fate).collect();
+            assert!(fates.iter().all(|&fate| fate == Fate::Mended), "{bad}: {fates:?}");
+            assert_eq!(live.snapshot(None).tasklets.failed, 0);
+        }
+    }
+
+    #[test]
+    fn a_refused_save_counts_until_a_good_one_and_its_source_keeps_its_indentation() {
+        let dir = project(GOOD);
+        let mut live = live(&dir, true);
+        live.tick(0.1);
+        let bad = GOOD.replace("sleep(60)", "sleep(60");
+        for good in [GOOD.replace("60", "50"), GOOD.replace("60", "50")] {
+            save(&mut live, &dir, &bad);
+            assert_eq!(live.journal().refused(), 1);
+            let details = &live.journal().reloads().back().expect("it was refused").what.details;
+            assert!(details[0].starts_with("RL001  troll.luau:4: "), "{details:?}");
+            let source = ["       3 |     synchro.sleep(60", "  >    4 | end", "       5 | return Troll"];
+            assert_eq!(details[1..], source);
+            save(&mut live, &dir, &good);
+            assert_eq!(live.journal().refused(), 0, "{:?}", live.journal().reloads());
+        }
+    }
+
     #[test]
     fn every_tasklet_that_is_parked_counts_as_failed_whoever_has_spawned_it() {
         let dir = project(
@@ -619,6 +685,40 @@ mod tests {
         let tasklets = live.snapshot(None).tasklets;
         assert_eq!((tasklets.runnable, tasklets.sleeping, tasklets.failed), (1, 1, 3));
         assert_eq!(tasklets.total(), live.host.vm().stats().tasklets);
+    }
+
+    #[test]
+    fn what_is_printed_and_announced_in_a_frame_is_told_in_that_order() {
+        let dir = project(
+            "return { run = function(self)
+                world:announce('1')
+                print('2') print('3')
+                world:announce('4') world:announce('5')
+                print('6')
+                world:announce('7')
+            end }",
+        );
+        let mut live = live(&dir, true);
+        live.tick(0.1);
+        let told = live.journal().since(0).into_iter().map(|(_, event)| match event {
+            Event::Announcement(text) | Event::Log(text) => text.to_owned(),
+            other => format!("{other:?}"),
+        });
+        assert_eq!(told.collect::<String>(), "1234567");
+        live.tick(0.1);
+        assert_eq!(live.journal().newest(), 7);
+    }
+
+    #[test]
+    fn a_followed_sleeper_sleeps_and_who_waits_for_a_message_waits() {
+        for (wait, expected) in [("synchro.sleep(60)", "sleeping"), ("self.inbox:receive()", "waiting")] {
+            let dir = project(&format!("return {{ run = function(self) {wait} end }}"));
+            let mut live = live(&dir, true);
+            live.tick(0.1);
+            let entity = live.world.query_filtered::<Entity, With<Script>>().single(&live.world);
+            let followed = live.snapshot(Some(id(entity.expect("one troll")))).followed;
+            assert_eq!(followed.expect("it is there").status, expected, "{wait}");
+        }
     }
 
     fn open(dir: &str, scene: Option<&str>) -> Result<Live, String> {

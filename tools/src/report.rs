@@ -119,6 +119,8 @@ mod tests {
         let report = reload(&Reload {
             title: "guard.luau #3 -> #4, ai/util.luau #7 -> #8".into(),
             refused: false,
+            modules: vec![],
+            held: vec![],
             details: vec!["212 tasklets moved, 1 parked".into(), "now    SPEED 5 -> 8".into()],
             took: None,
         });

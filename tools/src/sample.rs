@@ -51,6 +51,7 @@ pub(crate) fn error(file: &str, line: u32) -> ScriptError {
         ],
         entity: Some((EntityId { index: 4, generation: 1 }, "gate guard".into())),
         tasklet: Some("hunter 4".into()),
+        unstarted: None,
         notes: vec![],
         count: 1,
     }
@@ -84,12 +85,28 @@ pub(crate) fn reload(title: &str) -> Reload {
     Reload {
         title: title.into(),
         refused: false,
+        modules: vec![],
+        held: vec![],
         details: vec![
             "16 tasklets moved, 1 finishes on old text".into(),
             "now    SPEED 5 -> 8;  M.waypoints (4 items)".into(),
             "kept   M.score = 42 (the game changed it; file says 7)".into(),
         ],
         took: Some(Duration::from_micros(4_100)),
+    }
+}
+
+pub(crate) fn refused() -> Reload {
+    Reload {
+        title: "guard.luau (still #4)".into(),
+        refused: true,
+        modules: vec!["guard".into()],
+        held: vec!["ai/util".into()],
+        details: vec![
+            "RL001 syntax  guard.luau:33: expected 'end' (to close 'while' at line 12)".into(),
+            "RL006 ai/util.luau was saved with it and waits for it".into(),
+        ],
+        took: None,
     }
 }
 
@@ -150,15 +167,7 @@ impl Sample {
                 self.creatures[30].tasklet = Some(TaskletState::Failed);
                 self.journal.error(error("hunter.luau", 27));
             }
-            330 => self.journal.reload(Reload {
-                title: "guard.luau (still #4)".into(),
-                refused: true,
-                details: vec![
-                    "RL001 syntax  guard.luau:33: expected 'end' (to close 'while' at line 12)".into(),
-                    "RL006 ai/util.luau was saved with it and waits for it".into(),
-                ],
-                took: None,
-            }),
+            330 => self.journal.reload(refused()),
             320 => self.stuck = vec![stuck(1, true), stuck(2, false)],
             400 => self.journal.announce("The alarm sleeps again; 9 raiders fled"),
             _ => {}

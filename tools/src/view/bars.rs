@@ -10,7 +10,7 @@ use ratatui::{
 use super::{
     Theme,
     layout::SMALLEST,
-    text::{fit, width},
+    text::{counted, fit, width},
 };
 use crate::app::App;
 
@@ -32,21 +32,19 @@ pub(super) fn header(buffer: &mut Buffer, area: Rect, app: &App, theme: Theme) {
     // Slower than the player has asked for, because there is too much to do.
     let dilation = (snapshot.load.dilation < 0.9995)
         .then(|| Span::styled(format!("time {:.2}x", snapshot.load.dilation), theme.warning()));
-    let errors = match app.journal().open_errors() {
-        0 => None,
-        1 => Some("1 error".to_string()),
-        count => Some(format!("{count} errors")),
-    };
+    let errors = app.journal().open_errors();
+    let refused = app.journal().refused();
     let stuck: usize = snapshot.stuck.iter().map(|group| group.count).sum();
     // The most important first: what doesn't fit is left out from the end.
     let parts = [
         Some(state),
         dilation,
-        errors.map(|text| Span::styled(text, theme.bad())),
+        (errors > 0).then(|| Span::styled(counted(errors, "error"), theme.bad())),
+        (refused > 0).then(|| Span::styled(format!("{refused} refused"), theme.bad())),
         (stuck > 0).then(|| Span::styled(format!("{stuck} stuck"), theme.warning())),
         Some(Span::styled(format!("{:.1} s", snapshot.sim_time), theme.text())),
         Some(Span::styled(format!("frame {}", snapshot.frame), theme.text())),
-        Some(Span::styled(format!("{} creatures", snapshot.creatures.len()), theme.faint())),
+        Some(Span::styled(counted(snapshot.creatures.len(), "creature"), theme.faint())),
     ];
     let mut right = Line::default().alignment(Alignment::Right);
     let mut used = left.width() + 2;

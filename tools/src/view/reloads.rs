@@ -12,8 +12,11 @@ use crate::{
     app::{App, Focus},
     frame_times::milliseconds,
     journal::{Reload, Stamped},
-    report,
+    report::{self, Tone, printable},
 };
+
+/// Below this width of a panel the reason of a refusal stands before what was refused.
+const NARROW: u16 = 40;
 
 pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App, theme: Theme) {
     let reloads = app.journal().reloads();
@@ -42,6 +45,21 @@ fn lines(reload: &Stamped<Reload>, width: u16, theme: Theme) -> Vec<Line<'static
         .into_iter()
         .map(|line| Line::styled(line.text, theme.tone(line.tone)))
         .collect();
+    if reload.what.refused
+        && width < NARROW
+        && let Some(reason) = reload.what.details.first()
+    {
+        // Its code can wait: where and why come first, since a low panel has room for little else.
+        let (code, reason) = reason.split_once("  ").unwrap_or(("", reason));
+        let style = theme.tone(Tone::Bad);
+        lines.splice(
+            ..2,
+            [
+                Line::styled(printable(&format!("refused  {reason}")), style),
+                Line::styled(printable(&format!("  {}  {code}", reload.what.title)), theme.tone(Tone::Text)),
+            ],
+        );
+    }
     if let (Some(first), Some(took)) = (lines.first_mut(), reload.what.took) {
         let took = milliseconds(took);
         // At the right edge where there is room.

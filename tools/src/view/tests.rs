@@ -167,12 +167,32 @@ fn a_reload_tells_what_it_did() {
         &picture(&at_once, 160, 50),
         &["reload  hunter.luau #1 -> #2", "4.1 ms", "16 tasklets moved", "now    SPEED 5 -> 8"],
     );
+    // The column of the smaller ones has few and short rows.
+    let told = app(340, &[]);
+    assert_shows(&picture(&told, 80, 24), &["1 refused", "1 error"]);
+    let mut journal = Journal::default();
+    let mut sample = Sample::new(42);
+    journal.reload(sample::refused());
+    let mut alone = App::new(1.0);
+    alone.observe(sample.snapshot(None), &journal);
+    assert_shows(&picture(&alone, 80, 24), &["1 refused", "refused  guard.luau:33:"]);
     let refused = app(340, &[Action::Reloads]);
     for (width, height) in SIZES {
         assert_shows(
             &picture(&refused, width, height),
             &["reload 2 of 2", "reload refused  guard.luau (still #4)", "RL001 syntax"],
         );
+    }
+}
+
+#[test]
+fn one_creature_is_no_creatures() {
+    let mut snapshot = Snapshot::empty();
+    for (index, title) in (0..2).zip(["1 creature ", "2 creatures "]) {
+        snapshot.creatures.push(sample::creature(index, "wolf", 0.0, 0.0));
+        let mut app = App::new(1.0);
+        app.observe(snapshot.clone(), &Journal::default());
+        assert_shows(&(picture(&app, 100, 30).replace('\n', " \n")), &[title]);
     }
 }
 

@@ -68,6 +68,11 @@ pub(super) fn short(number: f64) -> String {
     }
 }
 
+/// So many of what `one` is one of.
+pub(super) fn counted(count: usize, one: &str) -> String {
+    format!("{count} {one}{}", if count == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
