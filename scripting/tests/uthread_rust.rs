@@ -333,8 +333,7 @@ fn who_waits_for_more_from_a_queue_goes_on_when_it_is_closed_from_either_side() 
             said.say(kind(waiting.receive().map(drop)));
             Ok(())
         });
-        let script =
-            stage.vm.load("looper.luau", "local q, close = ... for n in q do end q:send(1)").unwrap();
+        let script = stage.vm.load("looper.luau", "local q = ... for n in q do end").unwrap();
         stage.vm.spawn(&script, &queue, OwnerId::default()).unwrap();
         assert_eq!(stage.run(), "");
         assert_eq!(queue.balance(), -3);
@@ -346,12 +345,6 @@ fn who_waits_for_more_from_a_queue_goes_on_when_it_is_closed_from_either_side() 
         }
         assert_eq!(stage.run(), "home closed");
         assert!(queue.closed());
-        let failures: Vec<String> =
-            stage.vm.take_ended().into_iter().filter_map(|ended| Some(ended.failure?.message)).collect();
-        assert!(
-            failures.len() <= 1 && failures.iter().all(|text| text.contains("is closed")),
-            "{failures:?}"
-        );
     }
 }
 

@@ -11,7 +11,7 @@ mod harness;
 
 use bevy_ecs::prelude::*;
 use bluetick::{Library, Scene, ScriptHost};
-use bluetick_tools::arena::{self, Announcements, Arena, Transform};
+use bluetick_tools::arena::{self, Arena, Said, Transform};
 use bluetick_tools::session::TICK;
 use glam::Vec3;
 use harness::{MEMORY, Row};
@@ -58,10 +58,9 @@ impl Game {
             .library(library)
             .watch(false)
             .seed(1)
-            .keep_printed()
             .memory_limit(MEMORY)
             .budget(Duration::MAX);
-        let host = arena::register(builder, &Announcements::default()).build(&mut world).expect("a host");
+        let host = arena::register(builder, &Said::default()).build(&mut world).expect("a host");
 
         let size = world.resource::<Arena>().max;
         let in_a_row = (valleys as f32).sqrt().ceil() as usize;
