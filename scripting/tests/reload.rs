@@ -46,6 +46,21 @@ fn a_call_through_the_module_runs_the_new_function_and_state_is_kept() {
 }
 
 #[test]
+fn a_module_that_is_a_number_stays_one_with_or_without_a_fraction() {
+    let files = Files::of([("speed", "return 3")]);
+    let vm = files.vm();
+    run_in(&vm, "eq(require('./speed'), 3)");
+    let report = files.save(&vm, [("speed", "return 3.5")]);
+    assert!(!report.is_refused(), "{report}");
+    let report = files.save(&vm, [("speed", "return 'fast'")]);
+    let text = report.to_string();
+    assert!(
+        text.contains("returned a number before and returns a string now; restart the game to change that"),
+        "{text}"
+    );
+}
+
+#[test]
 fn modules_that_nobody_has_required_are_left_out() {
     let files = Files::of([("m", "return { v = 1 }")]);
     let vm = files.vm();

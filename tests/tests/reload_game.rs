@@ -142,7 +142,7 @@ fn a_top_level_that_fails_changes_nothing_and_is_reported_with_file_line_and_exc
         ("require('./nothing')", "RL002  guard.luau:15: `guard` cannot require \"./nothing\""),
         ("do return end", "RL003  guard.luau"),
         ("do return nil end", "RL003  guard.luau"),
-        ("do return 7 end", "RL003  guard.luau: returned a table before and returns a "),
+        ("do return 7 end", "RL003  guard.luau: returned a table before and returns a number now"),
         ("do return Guard.run end", "RL003  guard.luau: returned a table before and returns a function now"),
     ] {
         let mut game = Game::new([("guard", guard("print('old', Guard.score, visits)"))]);

@@ -231,16 +231,20 @@ impl Vm {
         let fresh = self.require(name)?;
         let modules = self.modules.borrow();
         let Some(live) = modules.loaded.get(name) else { return Ok(()) };
-        if live.value.type_name() == fresh.type_name() {
+        // To scripts all numbers are of one kind.
+        let kind = |value: &mlua::Value| match value.type_name() {
+            "integer" => "number",
+            kind => kind,
+        };
+        let (before, now) = (kind(&live.value), kind(&fresh));
+        if before == now {
             return Ok(());
         }
         Err(ModuleError {
             module: name.into(),
             message: format!(
-                "{}: returned a {} before and returns a {} now; restart to change that",
+                "{}: returned a {before} before and returns a {now} now; restart the game to change that",
                 live.file,
-                live.value.type_name(),
-                fresh.type_name()
             ),
             line: None,
             fault: ModuleFault::Return,
