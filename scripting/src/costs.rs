@@ -47,7 +47,7 @@
 //!   waits on it alone, not in a `select`.
 //! - Nobody listens: no channel callback, no schedule callback, no [accounting](crate::Vm::set_accounting).
 //! - Nothing is limited: no `run` with a limit is under way, and no switch trap is set. Slices may be limited, if it is
-//!   in time; ticks are counted by every loop turn and call of a script, which makes scripts half as slow again.
+//!   in time; ticks are counted by every loop turn and call of a script, which makes scripts half as slow again, or slower.
 //!
 //! In Rust there is one more. When a tasklet goes on after a switch, the processor foresees that, but not where the
 //! functions return to that were entered before it: each of them costs as much as the switch itself. So

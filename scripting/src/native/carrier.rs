@@ -68,12 +68,6 @@ impl<T: IntoLua + FromLua + 'static> Of<T> {
 }
 
 impl Carrier {
-    /// Values of this carrier are `T`s.
-    #[inline]
-    pub fn is<T: 'static>(&self) -> bool {
-        self.type_id == TypeId::of::<T>()
-    }
-
     /// Values of this carrier are those of another one: as a rule it is the same.
     #[inline(always)]
     pub fn is_that_of(&self, other: &Self) -> bool {

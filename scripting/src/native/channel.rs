@@ -348,7 +348,7 @@ impl<T: 'static> Channel<T> {
             // frame that stays until it is resumed.
             let theirs = unsafe {
                 match (partner.thread.is_null(), partner.native.as_ref().map(|native| native.exchange)) {
-                    (true, Some(Exchange::Value(theirs, carrier))) if carrier.is::<T>() => {
+                    (true, Some(Exchange::Value(theirs, carrier))) if carrier.is_that_of(self.carrier) => {
                         Some(&mut *theirs.cast::<Option<T>>())
                     }
                     _ => None,

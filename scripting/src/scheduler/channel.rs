@@ -156,6 +156,8 @@ impl Scheduler {
             self.member(last).next = link;
         }
         let tasklet = self.member(link);
+        // Whoever blocks plainly comes straight from the run queue.
+        debug_assert!(matches!(tasklet.place, Place::Floating | Place::Queue));
         tasklet.prev = last;
         tasklet.next = Link::NONE;
         tasklet.place = Place::Channel(direction);
