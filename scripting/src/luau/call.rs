@@ -105,7 +105,7 @@ impl Call<'_> {
         let outside = scheduler.in_callback || self.machine.running.get() != me || is_host;
         !outside
             && !tasklet.flags.block_trap
-            && scheduler.switch_trap == 0
+            && scheduler.switch_trap() == 0
             // SAFETY: `L` is the state of the running call.
             && unsafe { self.machine.can_block(self.L) }
     }

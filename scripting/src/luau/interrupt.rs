@@ -32,13 +32,17 @@ unsafe fn set(L: *mut lua_State, callback: Option<Callback>) -> *mut () {
     unsafe { (*slot(L)).swap(callback, Ordering::Relaxed) }
 }
 
-/// Has the VM call [`on_tick`] at every safepoint.
+/// A run with a limit has begun: the VM calls [`on_tick`] at every safepoint, and the loop looks at the limit between
+/// two slices.
 ///
 /// # Safety
-/// `L` is a live state.
+/// `L` is a live state with its machine.
 pub(super) unsafe fn arm(L: *mut lua_State) {
     // SAFETY: the caller's.
-    unsafe { set(L, Some(on_tick)) };
+    unsafe {
+        Machine::of(L).busy.set(true);
+        set(L, Some(on_tick));
+    }
 }
 
 /// Goes on as it has to be now: with ticks if something is limited by them, and else without a callback.
@@ -49,7 +53,7 @@ pub(super) unsafe fn rest(L: *mut lua_State) {
     // SAFETY: the caller's.
     unsafe {
         let machine = Machine::of(L);
-        let ticks = machine.watch.needs_ticks() || machine.scheduler().limited;
+        let ticks = machine.watch.needs_ticks() || machine.scheduler().is_limited();
         set(L, ticks.then_some(on_tick as Callback));
     }
 }
@@ -73,10 +77,10 @@ unsafe extern "C-unwind" fn on_tick(L: *mut lua_State, gc: c_int) {
         let due = machine.watch.tick();
         machine.answer(L);
         // Of slices in real time the timer knows.
-        if !due && !machine.scheduler().limited || super::library::runs(L) {
+        if !due && !machine.scheduler().is_limited() || super::library::runs(L) {
             return;
         }
-        if machine.scheduler().limited && machine.scheduler().tick() && machine.can_block(L) {
+        if machine.scheduler().is_limited() && machine.scheduler().tick() && machine.can_block(L) {
             return_runaway(machine, L);
             return;
         }

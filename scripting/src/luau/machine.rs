@@ -139,8 +139,8 @@ pub(crate) struct Machine {
     pub(crate) on_ask: Cell<Option<Anchor>>,
     pub(crate) schedule_callback: Cell<Option<Anchor>>,
     pub(crate) channel_callback: Cell<Option<Anchor>>,
-    /// Between two slices there is more to do than to resume the next one: handles were dropped, or a
-    /// callback wants to know of the switch.
+    /// Between two slices there is more to do than to resume the next one: handles were dropped, a callback wants to
+    /// know of the switch, time is measured, or a run has a limit.
     pub(crate) busy: Cell<bool>,
     pub(crate) dropped: RefCell<Vec<Dropped>>,
     /// The handle of a tasklet that has just ended, until the schedule callback has heard of it.

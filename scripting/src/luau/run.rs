@@ -49,17 +49,18 @@ impl Machine {
         let _looping = Looping(self);
         loop {
             let scheduler = self.scheduler();
-            let next = scheduler.head;
-            if !self.busy.get() && next != scheduler.main_link && scheduler.member(next).is_ordinary() {
+            let mut next = scheduler.head;
+            // As a rule that is all.
+            while !self.busy.get() && next != scheduler.main_link && scheduler.member(next).is_ordinary() {
                 if !go_on() {
                     self.running.set(scheduler.main);
                     return;
                 }
                 // SAFETY: the caller's; the head of the queue is suspended.
-                if unsafe { self.slice(next) } {
-                    return;
+                match unsafe { self.slice(next) } {
+                    Some(then) => next = then,
+                    None => return,
                 }
-                continue;
             }
             let busy = self.busy.get();
             if busy {
@@ -76,7 +77,11 @@ impl Machine {
             }
             if busy {
                 self.announce_switch(scheduler.id(next));
-                self.busy.set(self.schedule_callback.get().is_some() || self.accounting.is_on());
+                self.busy.set(
+                    self.schedule_callback.get().is_some()
+                        || self.accounting.is_on()
+                        || self.scheduler().is_limited(),
+                );
             }
             let scheduler = self.scheduler();
             if next == scheduler.main_link && self.main_is_host() {
@@ -85,7 +90,7 @@ impl Machine {
                 main.switches = main.switches.wrapping_add(1);
                 if main.flags.running {
                     // A script may have ended the frame from inside of a run with a limit.
-                    if std::mem::take(&mut scheduler.limited) {
+                    if scheduler.set_limited(false) {
                         // SAFETY: the VM is alive.
                         unsafe { super::interrupt::rest(self.helper) };
                     }
@@ -98,18 +103,21 @@ impl Machine {
                 return;
             }
             // SAFETY: the caller's; the head of the queue is suspended.
-            let main_ended = unsafe {
+            let then = unsafe {
+                if scheduler.is_limited() && self.running.get() != scheduler.id(next) {
+                    scheduler.restart_ticks();
+                }
                 if busy && self.accounting.is_on() {
                     let id = scheduler.id(next);
                     self.accounting.begin();
-                    let main_ended = self.slice(next);
+                    let then = self.slice(next);
                     self.account(id);
-                    main_ended
+                    then
                 } else {
                     self.slice(next)
                 }
             };
-            if main_ended {
+            if then.is_none() {
                 return;
             }
         }
@@ -127,9 +135,9 @@ impl Machine {
         flags.background && self.host_takes_errors.get() && scheduler.wait_for_time(link)
     }
 
-    /// Runs the head of the queue until it switches or ends; whether it was main, and has ended.
+    /// Runs the head of the queue until it switches or ends; who is the head then, `None` if it was main, and has ended.
     #[inline(always)]
-    unsafe fn slice(&self, link: Link<Tasklet>) -> bool {
+    unsafe fn slice(&self, link: Link<Tasklet>) -> Option<Link<Tasklet>> {
         // SAFETY: the caller's.
         unsafe {
             if self.scheduler().member(link).is_ordinary() {
@@ -138,20 +146,27 @@ impl Machine {
             let id = self.begin_slice(link);
             let main_ended = self.first_or_odd_slice(id);
             self.body.set(std::ptr::null_mut());
-            main_ended
+            (!main_ended).then(|| self.scheduler().head)
         }
     }
 
     /// As [`slice`](Self::slice), for one [that is no more than resumed](Tasklet::is_ordinary).
     #[inline(always)]
-    unsafe fn ordinary_slice(&self, link: Link<Tasklet>) -> bool {
+    unsafe fn ordinary_slice(&self, link: Link<Tasklet>) -> Option<Link<Tasklet>> {
         let id = self.begin_slice(link);
         let tasklet = self.scheduler().member(link);
         let thread = tasklet.thread;
         // SAFETY: `thread` is suspended with its slot on top, or the innermost frame is Rust's and suspended.
         unsafe {
             if thread.is_null() {
-                return self.native_slice(link, id);
+                let suspended = self.enter_from_loop(tasklet.native);
+                if let Some(next) = suspended
+                    && !next.is_none()
+                {
+                    debug_assert_eq!(next, self.scheduler().head);
+                    return Some(next);
+                }
+                return self.settle_native(id, self.step_of(suspended));
             }
             let next = tasklet.next;
             self.scheduler().prefetch(next);
@@ -160,7 +175,7 @@ impl Machine {
             let main_ended =
                 (status != LUA_BREAK || self.goes_on.get()) && self.settle(id, Stop::Luau(status));
             self.body.set(std::ptr::null_mut());
-            main_ended
+            (!main_ended).then(|| self.scheduler().head)
         }
     }
 
@@ -171,9 +186,6 @@ impl Machine {
         let id = scheduler.id(link);
         scheduler.slices += 1;
         self.watch.begin_slice();
-        if scheduler.limited && self.running.get() != id {
-            scheduler.restart_ticks();
-        }
         self.running.set(id);
         let tasklet = scheduler.member(link);
         tasklet.switches = tasklet.switches.wrapping_add(1);
@@ -187,7 +199,7 @@ impl Machine {
         let scheduler = self.scheduler();
         if scheduler.tasklets[id].flags.running {
             scheduler.leave_run(id);
-            if !scheduler.limited {
+            if !scheduler.is_limited() {
                 // SAFETY: the VM is alive.
                 unsafe { super::interrupt::rest(self.helper) };
             }
@@ -206,7 +218,8 @@ impl Machine {
             if thread.is_null() {
                 tasklet.slot = Slot::Value;
                 if !(fresh && slot == Slot::Error) {
-                    return self.native_slice(scheduler.link(id), id);
+                    let step = self.enter(tasklet.native);
+                    return self.settle_native(id, step).is_none();
                 }
                 // It never begins, as an error was thrown at it before.
                 let native = tasklet.native;
@@ -229,24 +242,14 @@ impl Machine {
         }
     }
 
-    /// Runs a tasklet whose innermost frame is Rust's until it switches or ends.
-    #[inline(always)]
-    unsafe fn native_slice(&self, link: Link<Tasklet>, id: TaskletId) -> bool {
-        let native = self.scheduler().member(link).native;
-        // SAFETY: the frame is suspended, or new.
-        unsafe {
-            let step = self.enter_from_loop(native);
-            step != Step::Blocked && self.settle_native(id, step)
-        }
-    }
-
-    /// As [`settle`](Self::settle), for a tasklet whose innermost frame is Rust's.
+    /// As [`settle`](Self::settle), for a tasklet whose innermost frame is Rust's; what comes of it as for
+    /// [`ordinary_slice`](Self::ordinary_slice).
     #[cold]
-    unsafe fn settle_native(&self, id: TaskletId, step: Step) -> bool {
+    unsafe fn settle_native(&self, id: TaskletId, step: Step) -> Option<Link<Tasklet>> {
         // SAFETY: the caller's.
-        let main_ended = unsafe { self.settle(id, Stop::Native(step)) };
+        let main_ended = step != Step::Blocked && unsafe { self.settle(id, Stop::Native(step)) };
         self.body.set(std::ptr::null_mut());
-        main_ended
+        (!main_ended).then(|| self.scheduler().head)
     }
 
     /// The innermost frame has stopped: the frames around it go on, or the one that it has asked for, until
@@ -391,7 +394,7 @@ impl Machine {
             }
             if self.host_takes_errors.get() {
                 // Left set, a trap would keep all others from waiting.
-                self.scheduler().switch_trap = 0;
+                self.scheduler().set_switch_trap(0);
             }
             let mut failed = status != LUA_OK && !self.is_exit(body, -1) && !self.is_token(body, -1);
             let mut trace = if failed { self.origin(id, body) } else { String::new() };

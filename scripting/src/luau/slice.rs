@@ -322,7 +322,7 @@ impl Machine {
         let interruptible = self.running.get() == me
             && !self.body.get().is_null()
             && scheduler.tasklets.get(me).is_some_and(|tasklet| !tasklet.flags.atomic)
-            && scheduler.switch_trap == 0
+            && scheduler.switch_trap() == 0
             // SAFETY: `L` is a live state.
             && unsafe { self.can_block(L) };
         // SAFETY: as above; this is a safepoint.
@@ -366,7 +366,7 @@ impl Machine {
     /// error if it is to end.
     pub(crate) fn native_overrun(&self) -> Result<bool, Error> {
         let scheduler = self.scheduler();
-        let (me, trap) = (self.running.get(), scheduler.switch_trap);
+        let (me, trap) = (self.running.get(), scheduler.switch_trap());
         let current = scheduler.current();
         let Some(tasklet) = scheduler.tasklets.get_mut(me) else { return Ok(false) };
         if tasklet.flags.atomic || trap != 0 || current != me {
@@ -417,7 +417,7 @@ impl Machine {
         let scheduler = self.scheduler();
         // SAFETY: `lua_getinfo` fills `debug`; its strings live as long as the function on the stack.
         unsafe {
-            if scheduler.switch_trap != 0 {
+            if scheduler.switch_trap() != 0 {
                 return "the switch trap is set".into();
             }
             if self.can_block(L) {

@@ -16,6 +16,7 @@ pub(crate) use interface::*;
 #[cfg(feature = "fast-switch")]
 mod fields {
     use super::*;
+    use std::hint::cold_path;
     use std::mem::offset_of;
 
     /// A value on a stack.
@@ -61,24 +62,29 @@ mod fields {
     /// The bit of `marked` that says that the collector is through with an object.
     const BLACK: u8 = 1 << 2;
 
-    const FIELDS: [usize; 10] = [
+    /// Where in a userdata its data is.
+    const DATA: usize = 16;
+
+    const FIELDS: [usize; 13] = [
         offset_of!(State, marked),
         offset_of!(State, status),
         offset_of!(State, top),
         offset_of!(State, base),
+        offset_of!(State, global),
         offset_of!(State, c_calls),
         offset_of!(State, base_c_calls),
+        offset_of!(State, gray),
         offset_of!(State, thread_data),
         offset_of!(TValue, tag),
         size_of::<TValue>(),
         BLACK as usize,
+        DATA,
     ];
 
     unsafe extern "C" {
         static bluetick_fields: [usize; FIELDS.len()];
-        fn bluetick_barrier(L: *mut lua_State);
-        /// The offset of a userdata's data in it.
-        static bluetick_data: usize;
+        /// The offset in `global_State` of the list of objects that the collector has to look at again.
+        static bluetick_grayagain: usize;
     }
 
     /// The fields are where this file takes them to be.
@@ -140,10 +146,15 @@ mod fields {
     /// The stack is about to get a value that the collector may not have seen.
     #[inline(always)]
     unsafe fn barrier(L: *mut lua_State) {
-        // SAFETY: as above.
+        // SAFETY: as above; this is what `luaC_barrierback` does, but for a call, for whose sake every user would have
+        // to save its registers.
         unsafe {
             if is_black(L) {
-                bluetick_barrier(L);
+                cold_path();
+                let list = (*state(L)).global.byte_add(bluetick_grayagain).cast::<*mut c_void>();
+                (*state(L)).marked &= !BLACK;
+                (*state(L)).gray = *list;
+                *list = L.cast();
             }
         }
     }
@@ -216,7 +227,7 @@ mod fields {
         // SAFETY: the caller's; the data is that of a userdata, behind its head.
         unsafe {
             barrier(L);
-            let userdata = handle.data.as_ptr().cast::<u8>().sub(bluetick_data).cast();
+            let userdata = handle.data.as_ptr().cast::<u8>().sub(DATA).cast();
             *(*state(L)).top = TValue { value: userdata, extra: 0, tag: LUA_TUSERDATA };
             (*state(L)).top = (*state(L)).top.add(1);
         }

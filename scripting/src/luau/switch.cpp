@@ -113,19 +113,18 @@ const size_t bluetick_fields[] = {
     offsetof(lua_State, status),
     offsetof(lua_State, top),
     offsetof(lua_State, base),
+    offsetof(lua_State, global),
     offsetof(lua_State, nCcalls),
     offsetof(lua_State, baseCcalls),
+    offsetof(lua_State, gclist),
     offsetof(lua_State, userdata),
     offsetof(TValue, tt),
     sizeof(TValue),
     bitmask(BLACKBIT),
+    offsetof(Udata, data),
 };
 
-extern const size_t bluetick_data;
-const size_t bluetick_data = offsetof(Udata, data);
-
-void bluetick_barrier(lua_State* L)
-{
-    luaC_barrierback(L, obj2gco(L), &L->gclist);
-}
+// Where in what all coroutines share the list is of objects that the collector has to look at again.
+extern const size_t bluetick_grayagain;
+const size_t bluetick_grayagain = offsetof(global_State, grayagain);
 }

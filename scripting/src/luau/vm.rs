@@ -243,7 +243,7 @@ impl Vm {
         let main = scheduler.main;
         if scheduler.current() == main {
             // Main has no body: entering `run` can't be refused unless the trap is set.
-            scheduler.switch_trap = 0;
+            scheduler.set_switch_trap(0);
             if scheduler.enter_run(None) != Ok(crate::scheduler::Turn::Switch) {
                 return;
             }

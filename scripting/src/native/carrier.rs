@@ -28,7 +28,11 @@ pub(crate) enum Exchange {
 pub(crate) struct Carrier {
     type_id: TypeId,
     type_name: fn() -> &'static str,
-    /// How its values get into the VM and out of it, if they do.
+    /// Takes the value if it is a number that scripts have exactly.
+    take_number: unsafe fn(*mut ()) -> Option<f64>,
+    /// Puts a number there; false, and nothing, if values are none, or if it is out of range.
+    put_number: unsafe fn(*mut (), f64) -> bool,
+    /// How its values get into the VM and out of it otherwise, if they do.
     luau: Option<LuauSide>,
 }
 
@@ -38,10 +42,6 @@ struct LuauSide {
     push: unsafe fn(&Vm, *mut lua_State, *mut ()) -> Result<(), Error>,
     /// Reads the value at an index. `[-0, +0]`
     take: unsafe fn(&Vm, *mut lua_State, c_int, *mut ()) -> Result<(), Error>,
-    /// Takes the value if it is a number that scripts have exactly.
-    take_number: unsafe fn(*mut ()) -> Option<f64>,
-    /// Puts a number there; false, and nothing, if values are none, or if it is out of range.
-    put_number: unsafe fn(*mut (), f64) -> bool,
 }
 
 /// Gives each type its carriers.
@@ -49,22 +49,22 @@ pub(crate) struct Of<T>(PhantomData<T>);
 
 impl<T: 'static> Of<T> {
     /// For values that stay in Rust.
-    pub const RUST: &'static Carrier =
-        &Carrier { type_id: TypeId::of::<T>(), type_name: std::any::type_name::<T>, luau: None };
+    pub const RUST: &'static Carrier = &Self::carrier(None);
+
+    const fn carrier(luau: Option<LuauSide>) -> Carrier {
+        Carrier {
+            type_id: TypeId::of::<T>(),
+            type_name: std::any::type_name::<T>,
+            take_number: take_number::<T>,
+            put_number: put_number::<T>,
+            luau,
+        }
+    }
 }
 
 impl<T: IntoLua + FromLua + 'static> Of<T> {
     /// For values that scripts may get as well.
-    pub const LUAU: &'static Carrier = &Carrier {
-        type_id: TypeId::of::<T>(),
-        type_name: std::any::type_name::<T>,
-        luau: Some(LuauSide {
-            push: push::<T>,
-            take: take::<T>,
-            take_number: take_number::<T>,
-            put_number: put_number::<T>,
-        }),
-    };
+    pub const LUAU: &'static Carrier = &Self::carrier(Some(LuauSide { push: push::<T>, take: take::<T> }));
 }
 
 impl Carrier {
@@ -92,7 +92,7 @@ impl Carrier {
     #[inline(always)]
     pub unsafe fn take_number(&self, place: *mut ()) -> Option<f64> {
         // SAFETY: the caller's.
-        self.luau.as_ref().and_then(|side| unsafe { (side.take_number)(place) })
+        unsafe { (self.take_number)(place) }
     }
 
     /// Puts a number into `place`, an `Option<T>`, if its values are such; false, and nothing, if not.
@@ -102,7 +102,7 @@ impl Carrier {
     #[inline(always)]
     pub unsafe fn put_number(&self, place: *mut (), number: f64) -> bool {
         // SAFETY: the caller's.
-        self.luau.as_ref().is_some_and(|side| unsafe { (side.put_number)(place, number) })
+        unsafe { (self.put_number)(place, number) }
     }
 
     pub fn type_name(&self) -> &'static str {

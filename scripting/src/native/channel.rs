@@ -225,7 +225,7 @@ impl<T: 'static> Channel<T> {
         match self.transfer_simply(mine, direction) {
             Simply::Done => Ok(()),
             // SAFETY: the frame is the running one, and somebody else is the head of the queue.
-            Simply::Waits(frame) => unsafe { self.machine.wait_in(frame) },
+            Simply::Waits(frame, next) => unsafe { self.machine.wait_in(frame, next) },
             Simply::Not => {
                 cold_path();
                 self.transfer_otherwise(mine, direction, verb)
@@ -248,14 +248,14 @@ impl<T: 'static> Channel<T> {
             return Simply::Not;
         }
         let Some(meeting) = scheduler.simple_meeting(self.link, direction) else {
-            if !scheduler.block_simply(self.link, direction) {
+            let Some(next) = scheduler.block_simply(self.link, direction) else {
                 cold_path();
                 return Simply::Not;
-            }
+            };
             // SAFETY: the frame is the running one; the exchange points into its stack, which stays until it goes
             // on.
             unsafe { (*frame).exchange = self.exchange(mine) };
-            return Simply::Waits(frame);
+            return Simply::Waits(frame, next);
         };
         let partner = scheduler.member(meeting.partner);
         let thread = partner.thread;
@@ -292,7 +292,7 @@ impl<T: 'static> Channel<T> {
         scheduler.messages += 1;
         match scheduler.meet_simply(self.link, direction, meeting) {
             Turn::Keep => Simply::Done,
-            Turn::Switch => Simply::Waits(frame),
+            Turn::Switch => Simply::Waits(frame, meeting.target()),
         }
     }
 
@@ -303,17 +303,16 @@ impl<T: 'static> Channel<T> {
     #[inline(always)]
     unsafe fn move_number(&self, mine: &mut Option<T>, direction: Direction, thread: *mut lua_State) -> bool {
         let place = (&raw mut *mine).cast();
-        let carrier = self.machine.luau_carrier(self.link, self.carrier);
         // SAFETY: the caller's; the place is one of the carrier's type.
         unsafe {
             match direction {
-                Direction::Send => match carrier.take_number(place) {
+                Direction::Send => match self.carrier.take_number(place) {
                     Some(number) => state::set_number(thread, number),
                     None => return false,
                 },
                 Direction::Receive => {
                     let Some(number) = state::number_on_top(thread) else { return false };
-                    if !carrier.put_number(place, number) {
+                    if !self.carrier.put_number(place, number) {
                         return false;
                     }
                     state::set_nil(thread);
@@ -495,8 +494,8 @@ impl<T: 'static> Iterator for Iter<'_, T> {
 enum Simply {
     /// It is done.
     Done,
-    /// It is done, or will be, and the caller's tasklet has to wait in this frame.
-    Waits(*mut Native),
+    /// It is done, or will be, and the caller's tasklet has to wait in this frame; the other one is next.
+    Waits(*mut Native, Link<TaskletRecord>),
     /// It takes more, and nothing was done.
     Not,
 }

@@ -5,7 +5,7 @@ use super::stack;
 use crate::luau::Machine;
 use crate::luau::ffi::*;
 use crate::luau::value::push_error;
-use crate::scheduler::{Error, ErrorKind, Slot, Thrown};
+use crate::scheduler::{Error, ErrorKind, Link, Slot, Tasklet, Thrown};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use std::any::Any;
 use std::cell::Cell;
@@ -41,9 +41,9 @@ pub(crate) struct Callee {
 /// One Rust frame.
 pub(crate) struct Native {
     /// None for the main tasklet whose body is the host: it waits by running the loop itself.
-    coroutine: Option<Coroutine<(), Step, (), stack::Slot>>,
+    coroutine: Option<Coroutine<(), Link<Tasklet>, (), stack::Slot>>,
     /// Where the coroutine suspends; it is on its own stack.
-    yielder: Cell<*const Yielder<(), Step>>,
+    yielder: Cell<*const Yielder<(), Link<Tasklet>>>,
     /// What its current blocking call gives or takes.
     pub exchange: Exchange,
     /// The exit that unwinds its stack, if it is not the plain one: the library throws exits of its own.
@@ -183,28 +183,39 @@ impl Machine {
     pub(crate) unsafe fn enter(&self, native: *mut Native) -> Step {
         let outer = self.native.get();
         // SAFETY: the caller's.
-        let step = unsafe { self.enter_from_loop(native) };
+        let suspended = unsafe { self.enter_from_loop(native) };
         self.native.set(outer);
-        step
+        self.step_of(suspended)
     }
 
-    /// As [`enter`](Self::enter), for the loop, which is nobody's frame.
+    /// What a frame has come to that was [entered](Self::enter_from_loop).
+    pub(crate) fn step_of(&self, suspended: Option<Link<Tasklet>>) -> Step {
+        match suspended {
+            None => Step::Done,
+            Some(_) if self.goes_on.take() => Step::Call,
+            Some(_) => Step::Blocked,
+        }
+    }
+
+    /// As [`enter`](Self::enter), for the loop, which is nobody's frame. `None` if the frame is through; if it only
+    /// waits, and knows who is the head of the queue now, that one: it comes in a register, where the loop would wait
+    /// for memory.
     ///
     /// # Safety
     /// As `enter`.
     #[inline(always)]
-    pub(crate) unsafe fn enter_from_loop(&self, native: *mut Native) -> Step {
+    pub(crate) unsafe fn enter_from_loop(&self, native: *mut Native) -> Option<Link<Tasklet>> {
         self.native.set(native);
         // SAFETY: only the coroutine's field is borrowed while its code runs, and that code uses the
         // others alone. Only the host's frame is without a coroutine, and nobody enters that.
-        let step = unsafe {
+        let suspended = unsafe {
             match (*native).coroutine.as_mut().unwrap_unchecked().resume(()) {
-                CoroutineResult::Yield(step) => step,
-                CoroutineResult::Return(()) => Step::Done,
+                CoroutineResult::Yield(next) => Some(next),
+                CoroutineResult::Return(()) => None,
             }
         };
         self.native.set(std::ptr::null_mut());
-        step
+        suspended
     }
 
     /// The running Rust frame gives control to the loop; returns when it is resumed. What was thrown at
@@ -219,22 +230,23 @@ impl Machine {
             if (*native).is_host() {
                 return self.run_others(native);
             }
-            (*(*native).yielder.get()).suspend(step);
+            self.goes_on.set(step == Step::Call);
+            (*(*native).yielder.get()).suspend(Link::NONE);
             self.go_on(native)
         }
     }
 
     /// As [`wait`](Self::wait), for a frame with a stack of its own whose tasklet is blocked or has given its turn
-    /// away. All of it is meant to be part of the caller: the processor foresees where a switch goes, but not where
+    /// away, to `next`. All of it is meant to be part of the caller: the processor foresees where a switch goes, but not where
     /// the functions return to that were entered before it.
     ///
     /// # Safety
-    /// As `wait`.
+    /// As `wait`; `next` is the head of the queue.
     #[inline(always)]
-    pub(super) unsafe fn wait_in(&self, native: *mut Native) -> Result<(), Error> {
+    pub(super) unsafe fn wait_in(&self, native: *mut Native, next: Link<Tasklet>) -> Result<(), Error> {
         // SAFETY: the caller's; the yielder is valid while the frame's code runs.
         unsafe {
-            (*(*native).yielder.get()).suspend(Step::Blocked);
+            (*(*native).yielder.get()).suspend(next);
             self.go_on(native)
         }
     }
@@ -245,7 +257,7 @@ impl Machine {
         // SAFETY: the caller's.
         unsafe {
             (*native).exchange = Exchange::Nothing;
-            if (*native).thrown.is_some() || (*native).exit.is_some() {
+            if (*native).thrown.is_some() {
                 cold_path();
                 return self.raise_thrown(native);
             }
@@ -273,7 +285,6 @@ impl Machine {
     unsafe fn raise_thrown(&self, native: *mut Native) -> Result<(), Error> {
         // SAFETY: the frame is the running one.
         unsafe {
-            (*native).exit = None;
             match (*native).thrown.take() {
                 None => Ok(()),
                 Some(error) => raise(native, *error),
@@ -400,10 +411,8 @@ impl Machine {
 unsafe fn raise(native: *mut Native, error: Error) -> Result<(), Error> {
     // SAFETY: the frame is the running one.
     if error.kind == ErrorKind::Exit && unsafe { !(*native).is_host() } {
-        if error.thrown().is_some() {
-            // SAFETY: as above.
-            unsafe { (*native).exit = Some(Box::new(error)) };
-        }
+        // SAFETY: as above. That of an exit which somebody has stopped counts no more.
+        unsafe { (*native).exit = error.thrown().is_some().then(|| Box::new(error)) };
         resume_unwind(Box::new(TaskletExit));
     }
     Err(error)

@@ -100,10 +100,10 @@ impl Scheduler {
     pub fn schedule(&self) -> Result<(), Error> {
         let machine = &*self.machine;
         if let Some(frame) = machine.own_frame()
-            && machine.scheduler().rotate()
+            && let Some(next) = machine.scheduler().rotate()
         {
             // SAFETY: the frame is the running one, and somebody else is the head of the queue.
-            return unsafe { machine.wait_in(frame) };
+            return unsafe { machine.wait_in(frame, next) };
         }
         cold_path();
         self.yield_turn("schedule", crate::scheduler::Scheduler::schedule, Exchange::Nothing)
@@ -238,7 +238,7 @@ impl Scheduler {
     /// What is thrown at the tasklet while it is stopped.
     pub fn safepoint(&self) -> Result<(), Error> {
         let machine = &*self.machine;
-        if !machine.scheduler().limited {
+        if !machine.scheduler().is_limited() {
             if machine.is_slice_in_time() {
                 return Ok(());
             }
@@ -290,8 +290,8 @@ impl Scheduler {
     /// Adds to the level of the switch trap; the previous level. While it isn't 0, switching is an error.
     pub fn switch_trap(&self, delta: i32) -> i32 {
         let scheduler = self.machine.scheduler();
-        let level = scheduler.switch_trap;
-        scheduler.switch_trap = level.saturating_add(delta);
+        let level = scheduler.switch_trap();
+        scheduler.set_switch_trap(level.saturating_add(delta));
         level
     }
 

@@ -30,7 +30,7 @@ impl Scheduler {
         let limit = limit.filter(|_| self.limit().is_none());
         if let Some(limit) = limit {
             self.ticks_left = limit.ticks as i64;
-            self.limited = true;
+            self.set_limited(true);
         }
         self.runners.push(Runner { tasklet, limit });
     }
@@ -53,7 +53,7 @@ impl Scheduler {
                 self.append(link);
             }
         }
-        self.limited = self.limit().is_some();
+        self.set_limited(self.limit().is_some());
     }
 
     /// A switch took place: the count starts anew, unless it runs over the whole run, or a soft stop

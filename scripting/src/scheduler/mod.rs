@@ -60,9 +60,11 @@ pub(crate) struct Scheduler {
     /// The tasklets inside `run`, the innermost last.
     pub runners: Vec<Runner>,
     /// While it isn't 0 nobody may switch.
-    pub switch_trap: i32,
+    switch_trap: i32,
     /// One of the runners has a limit.
-    pub limited: bool,
+    limited: bool,
+    /// Either of them: what every switch looks at.
+    constrained: bool,
     /// What is left of the limit of the `run` that has one.
     pub ticks_left: i64,
     /// The tasklet that a limit has stopped, until `run` returns it.
@@ -97,6 +99,7 @@ impl Scheduler {
             runners: Vec::new(),
             switch_trap: 0,
             limited: false,
+            constrained: false,
             ticks_left: 0,
             interrupted: None,
             put_off: Vec::new(),

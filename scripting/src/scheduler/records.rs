@@ -58,7 +58,8 @@ impl<T> Link<T> {
     pub unsafe fn get<'a>(self) -> &'a mut T {
         // SAFETY: the caller's; a slot does not move.
         unsafe {
-            debug_assert!(!self.is_none() && (*self.0).version % 2 == 1);
+            std::hint::assert_unchecked(!self.is_none());
+            debug_assert!((*self.0).version % 2 == 1);
             (*self.0).record.assume_init_mut()
         }
     }

@@ -32,6 +32,11 @@ pub(crate) struct Meeting {
 }
 
 impl Meeting {
+    /// Who runs next.
+    pub fn target(&self) -> Link<Tasklet> {
+        self.target
+    }
+
     /// Somebody else than `me` runs next.
     pub fn switches(&self, me: Link<Tasklet>) -> bool {
         self.target != me
@@ -57,9 +62,33 @@ impl Scheduler {
 
     /// Neither a trap nor a limit has a say in switches: one to a member of the run queue comes to no more
     /// than making it the head.
-    #[inline]
+    #[inline(always)]
     fn is_unconstrained(&self) -> bool {
-        self.switch_trap == 0 && !self.limited
+        !self.constrained
+    }
+
+    /// The level of the switch trap: while it isn't 0 nobody may switch.
+    #[inline]
+    pub(crate) fn switch_trap(&self) -> i32 {
+        self.switch_trap
+    }
+
+    /// Sets that level.
+    pub(crate) fn set_switch_trap(&mut self, level: i32) {
+        self.switch_trap = level;
+        self.constrained = level != 0 || self.limited;
+    }
+
+    /// One of the runners has a limit.
+    #[inline]
+    pub(crate) fn is_limited(&self) -> bool {
+        self.limited
+    }
+
+    /// Notes it; whether it was so before.
+    pub(crate) fn set_limited(&mut self, limited: bool) -> bool {
+        self.constrained = limited || self.switch_trap != 0;
+        std::mem::replace(&mut self.limited, limited)
     }
 
     /// The switch trap forbids every switch to somebody else.
@@ -105,16 +134,16 @@ impl Scheduler {
         self.switch(me, next)
     }
 
-    /// [`schedule`](Self::schedule) where nothing can come of it but a switch; false, and nothing, anywhere else.
+    /// [`schedule`](Self::schedule) where nothing can come of it but a switch: to whom; nothing anywhere else.
     #[inline(always)]
-    pub(crate) fn rotate(&mut self) -> bool {
+    pub(crate) fn rotate(&mut self) -> Option<Link<Tasklet>> {
         let me = self.head;
         let next = self.member(me).next;
         if next == me || !self.is_unconstrained() {
-            return false;
+            return None;
         }
         self.head = next;
-        true
+        Some(next)
     }
 
     /// Out of the queue, paused; the next one runs (`semantics.md` 3.2).
@@ -308,18 +337,22 @@ impl Scheduler {
     }
 
     /// [`block`](Self::block) where nobody waits at the other end, and where nothing can come of it but a
-    /// switch; false, and nothing, anywhere else.
+    /// switch: to whom; nothing anywhere else.
     #[inline(always)]
-    pub(crate) fn block_simply(&mut self, channel: Link<Channel>, direction: Direction) -> bool {
+    pub(crate) fn block_simply(
+        &mut self,
+        channel: Link<Channel>,
+        direction: Direction,
+    ) -> Option<Link<Tasklet>> {
         let me = self.head;
         let queue = self.open_channel(channel);
         if queue.has_partner(direction) || queue.closing {
-            return false;
+            return None;
         }
         let tasklet = self.member(me);
         let (prev, next) = (tasklet.prev, tasklet.next);
         if tasklet.flags.block_trap || next == me || !self.is_unconstrained() {
-            return false;
+            return None;
         }
         // It is the head of a queue in which it is not alone, and gets another place at once.
         self.member(prev).next = next;
@@ -327,7 +360,7 @@ impl Scheduler {
         self.queued -= 1;
         self.head = next;
         self.enqueue(channel, direction, me);
-        true
+        Some(next)
     }
 
     /// Takes the partner off the channel and decides who goes on (`semantics.md` 2.6).

@@ -8,8 +8,8 @@ use super::{
     call_without_suspending, check_bool, check_can_switch, check_int, check_running, refuse, set_function,
     wrong_type,
 };
-use crate::native::{Exchange, Native};
-use crate::scheduler::{Channel, ChannelId, Direction, Error, ErrorKind, Link, Slot, Turn};
+use crate::native::{Carrier, Exchange};
+use crate::scheduler::{Channel, ChannelId, Direction, Error, ErrorKind, Link, Meeting, Slot, Turn};
 use std::ffi::{CStr, c_int, c_void};
 
 /// Fields of a handle that are not methods, in the order of their atoms.
@@ -262,17 +262,23 @@ unsafe extern "C-unwind" fn send(L: *mut lua_State) -> c_int {
     }
 }
 
-#[inline(always)]
 unsafe fn send_on(machine: &Machine, L: *mut lua_State, channel: Link<Channel>) -> c_int {
     // SAFETY: called from a C function with a handle and a value, which may be missing.
     unsafe {
         if state::height(L) != 2 {
-            lua_settop(L, 2);
+            return send_of(machine, L, channel);
         }
-        match transfer_simply(machine, L, channel, Direction::Send) {
-            Some(result) => result,
-            None => transfer(machine, L, channel, Direction::Send, Slot::Value, "send"),
-        }
+        transfer_value(machine, L, channel, Direction::Send)
+    }
+}
+
+/// As [`send_on`], with too many values or none.
+#[cold]
+unsafe fn send_of(machine: &Machine, L: *mut lua_State, channel: Link<Channel>) -> c_int {
+    // SAFETY: the caller's.
+    unsafe {
+        lua_settop(L, 2);
+        send_on(machine, L, channel)
     }
 }
 
@@ -285,15 +291,11 @@ unsafe extern "C-unwind" fn receive(L: *mut lua_State) -> c_int {
     }
 }
 
-#[inline(always)]
 unsafe fn receive_from(machine: &Machine, L: *mut lua_State, channel: Link<Channel>) -> c_int {
     // SAFETY: called from a C function, which has room; the nil is its slot.
     unsafe {
         state::push_slot(L);
-        match transfer_simply(machine, L, channel, Direction::Receive) {
-            Some(result) => result,
-            None => transfer(machine, L, channel, Direction::Receive, Slot::Value, "receive"),
-        }
+        transfer_value(machine, L, channel, Direction::Receive)
     }
 }
 
@@ -310,62 +312,89 @@ unsafe extern "C-unwind" fn send_exception(L: *mut lua_State) -> c_int {
     }
 }
 
-/// Sends the value on top of the stack, or receives one into its place, if that takes no more than to move a
-/// value from one script to another, a number from one to Rust or back, or to wait; `None`, and nothing, anywhere else.
+/// Sends the value on top of the stack, or receives one into its place. Here it takes no more than to move a value
+/// from one script to another, or to wait: calls come last, so that there are no registers to save.
+///
+/// # Safety
+/// As [`transfer`].
 #[inline(always)]
-unsafe fn transfer_simply(
+unsafe fn transfer_value(
     machine: &Machine,
     L: *mut lua_State,
     channel: Link<Channel>,
     direction: Direction,
-) -> Option<c_int> {
-    // SAFETY: as `transfer`.
+) -> c_int {
+    // SAFETY: the caller's.
     unsafe {
         let scheduler = machine.scheduler();
         if !machine.is_unhindered(L)
             || machine.channel_callback.get().is_some()
             || scheduler.open_channel(channel).buffer.is_some()
         {
-            return None;
+            return transfer_otherwise(machine, L, channel, direction);
         }
         let me = scheduler.head;
         let Some(meeting) = scheduler.simple_meeting(channel, direction) else {
-            return scheduler.block_simply(channel, direction).then(|| machine.suspend_body(L, me));
+            if scheduler.block_simply(channel, direction).is_none() {
+                return transfer_otherwise(machine, L, channel, direction);
+            }
+            return machine.suspend_body(L, me);
         };
         let partner = scheduler.member(meeting.partner);
         let thread = partner.thread;
         if partner.slot != Slot::Value {
-            return None;
+            return transfer_otherwise(machine, L, channel, direction);
+        }
+        if thread.is_null() {
+            return transfer_number(machine, L, channel, direction, meeting);
         }
         match direction {
-            _ if thread.is_null() => move_number(machine, L, channel, direction, &*partner.native)?,
             Direction::Send => state::move_slot(L, thread),
             Direction::Receive => state::move_slot(thread, L),
         }
-        scheduler.messages += 1;
-        match scheduler.meet_simply(channel, direction, meeting) {
-            Turn::Keep => Some(1),
-            Turn::Switch => Some(machine.suspend_body(L, me)),
-        }
+        meet_simply(machine, L, channel, direction, meeting)
     }
 }
 
-/// Moves a number between the slot of a script and a Rust tasklet that waits; `None`, and nothing, if that takes
-/// more.
+/// As [`transfer_value`], with a Rust tasklet: a number goes to it or comes from it by itself.
 ///
 /// # Safety
-/// As [`transfer`]; the partner waits on the channel.
-#[inline(always)]
-unsafe fn move_number(
+/// As [`transfer`]; the meeting is that of the channel.
+#[inline(never)]
+unsafe fn transfer_number(
     machine: &Machine,
     L: *mut lua_State,
     channel: Link<Channel>,
     direction: Direction,
-    partner: &Native,
+    meeting: Meeting,
+) -> c_int {
+    // SAFETY: the caller's. The partner waits, and its exchange points to a place of the carrier's type, in a frame
+    // that stays until it is resumed.
+    unsafe {
+        let partner = machine.scheduler().member(meeting.partner);
+        let moved = match (*partner.native).exchange {
+            Exchange::Value(place, carrier) => move_number(L, direction, place, carrier),
+            _ => None,
+        };
+        match moved {
+            Some(()) => meet_simply(machine, L, channel, direction, meeting),
+            None => transfer_otherwise(machine, L, channel, direction),
+        }
+    }
+}
+
+/// Moves a number between the slot of a script and a place of Rust's; `None`, and nothing, if there is none.
+///
+/// # Safety
+/// The place is one of the carrier's.
+#[inline(always)]
+unsafe fn move_number(
+    L: *mut lua_State,
+    direction: Direction,
+    place: *mut (),
+    carrier: &Carrier,
 ) -> Option<()> {
-    let Exchange::Value(place, carrier) = partner.exchange else { return None };
-    let carrier = machine.luau_carrier(channel, carrier);
-    // SAFETY: the exchange points to a place of the carrier's type, in a frame that stays until it is resumed.
+    // SAFETY: the caller's.
     unsafe {
         match direction {
             Direction::Send => {
@@ -378,6 +407,47 @@ unsafe fn move_number(
         }
     }
     Some(())
+}
+
+/// The value has moved.
+///
+/// # Safety
+/// As [`transfer`]; the meeting is that of the channel.
+#[inline(always)]
+unsafe fn meet_simply(
+    machine: &Machine,
+    L: *mut lua_State,
+    channel: Link<Channel>,
+    direction: Direction,
+    meeting: Meeting,
+) -> c_int {
+    let scheduler = machine.scheduler();
+    let me = scheduler.head;
+    scheduler.messages += 1;
+    match scheduler.meet_simply(channel, direction, meeting) {
+        Turn::Keep => 1,
+        // SAFETY: the caller's.
+        Turn::Switch => unsafe { machine.suspend_body(L, me) },
+    }
+}
+
+/// As [`transfer_value`], in all cases.
+///
+/// # Safety
+/// As [`transfer`].
+#[cold]
+unsafe fn transfer_otherwise(
+    machine: &Machine,
+    L: *mut lua_State,
+    channel: Link<Channel>,
+    direction: Direction,
+) -> c_int {
+    let verb = match direction {
+        Direction::Send => "send",
+        Direction::Receive => "receive",
+    };
+    // SAFETY: the caller's.
+    unsafe { transfer(machine, L, channel, direction, Slot::Value, verb) }
 }
 
 /// Sends the value on top of the stack, or receives one into its place (`semantics.md` 2B).

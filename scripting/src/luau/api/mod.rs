@@ -177,7 +177,7 @@ pub(super) unsafe fn check_may_block(L: *mut lua_State) -> c_int {
         if scheduler.tasklets[me].flags.block_trap {
             refuse(L, ErrorKind::BlockTrap, verb, me);
         }
-        if scheduler.switch_trap != 0 {
+        if scheduler.switch_trap() != 0 {
             refuse(L, ErrorKind::SwitchTrap, verb, me);
         }
         0

@@ -59,7 +59,7 @@ unsafe extern "C-unwind" fn schedule(L: *mut lua_State) -> c_int {
         if machine.is_unhindered(L) && state::height(L) == 0 {
             let me = machine.scheduler().head;
             if let Some(handle) = machine.scheduler().member(me).handle
-                && machine.scheduler().rotate()
+                && machine.scheduler().rotate().is_some()
             {
                 state::push_handle(machine, L, handle);
                 return machine.suspend_body(L, me);
@@ -188,9 +188,9 @@ unsafe extern "C-unwind" fn switch_trap(L: *mut lua_State) -> c_int {
     unsafe {
         let delta = check_int(L, 1, "switch_trap: delta");
         let scheduler = Machine::of(L).scheduler();
-        let level = scheduler.switch_trap;
-        scheduler.switch_trap =
-            (i64::from(level) + delta).clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32;
+        let level = scheduler.switch_trap();
+        let sum = i64::from(level) + delta;
+        scheduler.set_switch_trap(sum.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32);
         lua_pushnumber(L, f64::from(level));
         1
     }
