@@ -731,6 +731,7 @@ fn a_call_of_nothing_is_told_with_its_name_and_the_nearest_that_there_is() {
             ": there is no global 'prnt' (did you mean 'print'?)",
         ),
         ("scheduler.schedule() prnt()", ": there is no global 'prnt' (did you mean 'print'?)"),
+        ("wait(1)", ": there is no global 'wait'"),
         // Nobody knows a name.
         ("(M.inner.og or nil)()", ""),
         ("M.hunt()()", ""),
@@ -744,6 +745,61 @@ fn a_call_of_nothing_is_told_with_its_name_and_the_nearest_that_there_is() {
         vm.run_ready(|| true);
         let ended = vm.take_ended().into_iter().find_map(|ended| ended.failure).expect("it fails");
         let expected = format!("test.luau:1: attempt to call a nil value{expected}");
+        assert!(ended.message.ends_with(&expected), "{text}: {}", ended.message);
+    }
+}
+
+/// Who comes from another engine is told what its words are called here, where there is a clock to wait for.
+#[cfg(feature = "reload")]
+#[test]
+fn a_word_of_other_engines_is_told_with_what_it_is_called_here() {
+    let vm = bluetick_scripting::Vm::new(Default::default()).expect("a VM");
+    vm.lua().globals().set("synchro", vm.lua().create_table().expect("a table")).expect("it is set");
+    for (text, expected) in [
+        ("wait(1)", "there is no global 'wait'; here that is synchro.sleep(seconds)"),
+        ("task.wait(1)", "there is no global 'task'; here that is synchro.sleep(seconds) and self:spawn(f)"),
+        ("spawn(print)", "there is no global 'spawn'; here that is self:spawn(f)"),
+        ("wiat(1)", "there is no global 'wiat'"),
+    ] {
+        spawn(&vm, text);
+        vm.run_ready(|| true);
+        let ended = vm.take_ended().into_iter().find_map(|ended| ended.failure).expect("it fails");
+        assert!(ended.message.ends_with(expected), "{text}: {}", ended.message);
+    }
+}
+
+/// The VM says the name of the field, but not of what was nil.
+#[cfg(feature = "reload")]
+#[test]
+fn a_field_of_nothing_is_told_with_the_name_of_what_is_nil() {
+    let vm = vm();
+    for (text, expected) in [
+        ("task.wait(1)", "'wait': there is no global 'task'"),
+        ("strnig.format('x')", "'format': there is no global 'strnig' (did you mean 'string'?)"),
+        ("local x = strnig.format", "'format': there is no global 'strnig' (did you mean 'string'?)"),
+        ("strnig:format()", "'format': there is no global 'strnig' (did you mean 'string'?)"),
+        ("local x = string.foo.bar", "'bar': 'string' has no 'foo'"),
+        ("local x = M.iner.og", "'og': 'M' has no 'iner' (did you mean 'inner'?)"),
+        ("M.iner.og = 1", "'og': 'M' has no 'iner' (did you mean 'inner'?)"),
+        ("M.iner:og()", "'og': 'M' has no 'iner' (did you mean 'inner'?)"),
+        ("M.inner.a.b.c = 1", "'b': 'inner' has no 'a'"),
+        ("local t local x = t.y", "'y': 't' is nil"),
+        ("local t t.y = 1", "'y': 't' is nil"),
+        ("local t t[1] = 1", "number: 't' is nil"),
+        ("local t, i = nil, 2 local x = t[i]", "number: 't' is nil"),
+        ("local t t:y()", "'y': 't' is nil"),
+        ("f.y = 2", "'y': 'f' is nil"),
+        ("M.hunt().y = 2", "'y'"),
+        ("M.hunt():y()", "'y'"),
+        ("error(\"attempt to index nil with 'y'\")", "'y'"),
+    ] {
+        let text = format!(
+            "local M = {{ inner = {{}} }} function M.hunt() end local f = print f = nil (function() {text} end)()"
+        );
+        spawn(&vm, &text);
+        vm.run_ready(|| true);
+        let ended = vm.take_ended().into_iter().find_map(|ended| ended.failure).expect("it fails");
+        let expected = format!("test.luau:1: attempt to index nil with {expected}");
         assert!(ended.message.ends_with(&expected), "{text}: {}", ended.message);
     }
 }

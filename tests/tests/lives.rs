@@ -376,7 +376,7 @@ fn an_error_is_reported_once_with_place_traceback_entity_tasklet_and_excerpt() {
     assert_eq!(failure.entity, Some(entity));
     assert_eq!(failure.script, "ai/faulty");
     assert_eq!(failure.tasklet, format!("tasklet 'ai/faulty of entity {entity} \"bob\"'"));
-    assert_eq!(failure.message, "ai/faulty.luau:3: attempt to index nil with 'y'");
+    assert_eq!(failure.message, "ai/faulty.luau:3: attempt to index nil with 'y': 'target' has no 'x'");
     let traceback: Vec<&str> = failure.traceback.lines().collect();
     assert_eq!(traceback, ["ai/faulty.luau:3 in function 'helper'", "ai/faulty.luau:7 in function 'run'"]);
     assert!(failure.excerpt.contains("return target.x.y"), "{}", failure.excerpt);

@@ -593,10 +593,8 @@ impl Machine {
         if out_of_memory && let Some((place, _)) = traceback.split_once(" in ") {
             message.insert_str(0, &format!("{place}: "));
         }
-        if message.ends_with("attempt to call a nil value")
-            && let Some(vm) = self.vm()
-        {
-            message += &vm.name_callee(body);
+        if let Some(vm) = self.vm() {
+            message += &vm.name_nil(body, &message);
         }
         Failure {
             tasklet: id,

@@ -93,7 +93,7 @@ impl Vm {
         Err(ParkFault::Off)
     }
 
-    pub(crate) fn name_callee(&self, _: *mut lua_State) -> String {
+    pub(crate) fn name_nil(&self, _: *mut lua_State, _: &str) -> String {
         String::new()
     }
 

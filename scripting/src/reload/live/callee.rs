@@ -1,4 +1,5 @@
-//! What a failed call was to call, by its name there. The VM says `attempt to call a nil value` and no more.
+//! What was nil where a script has failed, by its name there. The VM says `attempt to call a nil value` or `attempt to
+//! index nil with 'x'`, and no more.
 
 use super::code::{Body, Instruction, op, text_constant};
 use super::internals::{Frame, Internals, ProtoFacts};
@@ -8,6 +9,15 @@ use crate::luau::ffi::lua_State;
 use crate::nearest::did_you_mean;
 use mlua::{Table, Value};
 use std::ffi::c_int;
+
+/// What scripts of other engines call, and what they would call here.
+const ELSEWHERE: [(&str, &str); 5] = [
+    ("wait", "synchro.sleep(seconds)"),
+    ("sleep", "synchro.sleep(seconds)"),
+    ("delay", "synchro.sleep(seconds) in a self:spawn(f)"),
+    ("spawn", "self:spawn(f)"),
+    ("task", "synchro.sleep(seconds) and self:spawn(f)"),
+];
 
 /// How far the globals of scripts are behind tables of their own.
 const DEEPEST: usize = 4;
@@ -20,9 +30,13 @@ pub(super) struct Told {
 }
 
 impl Vm {
-    /// What to add to the message of a body that has failed because it has called nothing:
-    /// `: there is no global 'prnt' (did you mean 'print'?)`. Empty where that has no name.
-    pub(crate) fn name_callee(&self, body: *mut lua_State) -> String {
+    /// What to add to the message of a body that has failed because something was nil:
+    /// `: there is no global 'prnt' (did you mean 'print'?)`. Empty where that has no name, and for other messages.
+    pub(crate) fn name_nil(&self, body: *mut lua_State, message: &str) -> String {
+        let called = message.ends_with("attempt to call a nil value");
+        if !called && !message.contains("attempt to index nil with ") {
+            return String::new();
+        }
         let Ok(live) = self.live.try_borrow() else { return String::new() };
         if !live.works {
             return String::new();
@@ -39,7 +53,8 @@ impl Vm {
             Some(told) if told.at == at && frame.id != 0 => return told.hint.clone(),
             _ => drop(live),
         }
-        let hint = Call::of(internals, frame).and_then(|call| call.hint(self, thread, number));
+        let failed = Failed::of(internals, frame).filter(|failed| failed.is_call() == called);
+        let hint = failed.and_then(|failed| failed.hint(self, thread, number));
         let hint = hint.unwrap_or_default();
         if let Ok(mut live) = self.live.try_borrow_mut() {
             live.told_callee = Some(Told { at, hint: hint.clone() });
@@ -60,8 +75,8 @@ impl Vm {
     }
 }
 
-/// A call that has failed.
-struct Call {
+/// An instruction that has failed.
+struct Failed {
     internals: Internals,
     frame: Frame,
     facts: ProtoFacts,
@@ -70,7 +85,7 @@ struct Call {
     index: usize,
 }
 
-impl Call {
+impl Failed {
     fn of(internals: Internals, frame: Frame) -> Option<Self> {
         if !frame.is_script() {
             return None;
@@ -78,7 +93,11 @@ impl Call {
         let facts = internals.read_proto(frame.proto);
         let body = Body::new(internals, &facts);
         let index = body.before(frame.pc as u32)?;
-        (body.instructions[index].op == op::CALL).then_some(Self { internals, frame, facts, body, index })
+        Some(Self { internals, frame, facts, body, index })
+    }
+
+    fn is_call(&self) -> bool {
+        self.body.instructions[self.index].op == op::CALL
     }
 
     /// The instruction before that one that has set a register.
@@ -100,20 +119,41 @@ impl Call {
     }
 
     fn hint(&self, vm: &Vm, thread: *mut lua_State, number: c_int) -> Option<String> {
-        let (index, source) = self.setter(self.body.instructions[self.index].a(), self.index)?;
+        let failed = self.body.instructions[self.index];
+        let (index, source) = match failed.op {
+            op::CALL => self.setter(failed.a(), self.index)?,
+            // It reads several fields at once.
+            op::GETIMPORT => (self.index, failed),
+            op::GETTABLE
+            | op::GETTABLEKS
+            | op::GETTABLEN
+            | op::NAMECALL
+            | op::SETTABLE
+            | op::SETTABLEKS
+            | op::SETTABLEN => {
+                if let Some(name) = self.local(failed.b()) {
+                    return Some(format!(": '{name}' is nil"));
+                }
+                self.setter(failed.b(), self.index)?
+            }
+            _ => return None,
+        };
         match source.op {
             op::GETGLOBAL => Some(missing_global(vm, text_constant(&self.facts, source.aux))),
             op::GETIMPORT => {
-                let count = source.aux >> 30;
                 let part = |n: u32| text_constant(&self.facts, source.aux >> (20 - 10 * n) & 0x3ff);
-                let Some(last) = count.checked_sub(1).filter(|&last| last > 0) else {
-                    return Some(missing_global(vm, part(0)));
+                let path: Vec<&str> = (0..source.aux >> 30).map(part).collect();
+                let (first, fields) = path.split_first()?;
+                let Some((_, mut of)) = vm.global_names().into_iter().find(|(name, _)| name == first) else {
+                    return Some(missing_global(vm, first));
                 };
-                let globals = vm.global_names();
-                let of = globals.into_iter().find(|(name, _)| name == part(0)).map(|(_, value)| value);
-                let of = (1..last).fold(of, |of, n| field(of.as_ref(), part(n)));
-                let path: Vec<&str> = (0..last).map(part).collect();
-                Some(missing_field(&path.join("."), of.as_ref(), part(last)))
+                for (n, name) in fields.iter().enumerate() {
+                    match field(&of, name) {
+                        Some(value) if !value.is_nil() => of = value,
+                        _ => return Some(missing_field(&path[..=n].join("."), Some(&of), name)),
+                    }
+                }
+                None
             }
             op::GETTABLEKS | op::GETUDATAKS => {
                 let key = text_constant(&self.facts, super::code::key_of(&source));
@@ -158,8 +198,13 @@ impl Call {
 
 fn missing_global(vm: &Vm, name: &str) -> String {
     let globals = vm.global_names();
-    let names = globals.iter().map(|(name, _)| name.as_str());
-    format!(": there is no global '{name}'{}", did_you_mean(name, names))
+    let mut names = globals.iter().map(|(name, _)| name.as_str());
+    if let Some((_, here)) = ELSEWHERE.iter().find(|(elsewhere, _)| *elsewhere == name)
+        && names.clone().any(|name| name == "synchro")
+    {
+        return format!(": there is no global '{name}'; here that is {here}");
+    }
+    format!(": there is no global '{name}'{}", did_you_mean(name, &mut names))
 }
 
 fn missing_field(of: &str, value: Option<&Value>, name: &str) -> String {
@@ -171,8 +216,8 @@ fn missing_field(of: &str, value: Option<&Value>, name: &str) -> String {
     format!(": '{of}' has no '{name}'{}", did_you_mean(name, names))
 }
 
-fn field(of: Option<&Value>, name: &str) -> Option<Value> {
-    of?.as_table()?.raw_get(name).ok()
+fn field(of: &Value, name: &str) -> Option<Value> {
+    of.as_table()?.raw_get(name).ok()
 }
 
 /// What is in a table by names, without what its metatable adds.
