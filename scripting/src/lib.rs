@@ -284,6 +284,8 @@
 //!
 //! [`costs`] says what all that takes, and how to stay where it takes least.
 //!
+//! [`semantics`] has the rules that the docs cite by numbers, as in "(`semantics.md` 2.6)": what happens exactly.
+//!
 //! A Rust stack is one MiB of address space, of which a waiting body holds a page or two in memory, with a
 //! guard page below that faults on overflow. [`VmConfig::stack_limit`] says how many there may be.
 #![allow(non_snake_case)] // `L` is what every text on the VM calls its state
@@ -299,6 +301,9 @@ mod native;
 mod nearest;
 mod reload;
 mod scheduler;
+
+#[doc = include_str!("../SEMANTICS.md")]
+pub mod semantics {}
 
 pub use budget::Budget;
 pub use luau::{
