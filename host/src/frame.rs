@@ -99,8 +99,8 @@ impl ScriptHost {
     ///
     /// Order (`semantics.md` 5.1-5.7): clock; reloads; endings and starts; messages, components that came and
     /// went, changes; who waited for work on other threads; sleepers by time, those of the wall clock first; tickers;
-    /// yielders; the run, in which leftovers of the last frame come first; endings again; time dilation; and in the
-    /// time left background tasklets and the garbage collector. (Reloads come first, and not in the time left, so that
+    /// yielders; the run, in which leftovers of the last frame come first, and background tasklets if there is time
+    /// left; endings again; time dilation; and the garbage collector. (Reloads come first, and not in the time left, so that
     /// what was saved is there in the very next frame.)
     ///
     /// The world is the game's: outside of a Bevy app, which does so itself, the game calls

@@ -489,8 +489,9 @@ impl HostBuilder {
         self
     }
 
-    /// Has a thread tell of each frame that takes at least this long: once, with the tasklet that runs and where it
-    /// is, as far as the VM comes to a safepoint (`semantics.md` 5.35). Without this nobody watches.
+    /// Has a thread tell of a frame that does not end: once, with the tasklet that runs and where it is, as far as the
+    /// VM comes to a safepoint (`semantics.md` 5.35). The thread looks after each such time, and tells of a frame that
+    /// it sees the second time: when that has lasted between once and twice as long. Without this nobody watches.
     ///
     /// ```
     /// use bluetick::ScriptHost;

@@ -72,7 +72,8 @@ impl Look {
 pub(crate) struct Watchdog(Arc<Shared>);
 
 impl Watchdog {
-    /// Tells the handler, on a thread of its own, of each frame that takes at least this long: once.
+    /// Tells the handler, on a thread of its own, of each frame that is under way at two looks: once. A look is taken
+    /// after each such time.
     pub fn start(timeout: Duration, probe: Probe, mut handler: Handler) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let mut look = Look { shared: shared.clone(), seen: None, told: None };

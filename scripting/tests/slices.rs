@@ -660,3 +660,29 @@ fn f15_timers_tell_own_time_from_real_time() {
     vm.run_ready(|| true);
     assert_eq!(notes(&vm), "0");
 }
+
+#[test]
+fn the_slice_under_way_counts_in_rust_and_so_does_the_last_one() {
+    let vm = vm_with(VmConfig::default(), |_| ());
+    let clock = Rc::new(std::cell::Cell::new(Duration::ZERO));
+    let source = clock.clone();
+    vm.set_accounting(Some(Rc::new(move || source.get())));
+    let (scheduler, seen) = (vm.scheduler(), Rc::new(std::cell::RefCell::new(Vec::new())));
+    let looks = seen.clone();
+    let work = move |seconds: u64| clock.set(clock.get() + Duration::from_secs(seconds));
+    let body = move || -> Result<(), bluetick_scripting::Error> {
+        let me = scheduler.current();
+        for seconds in [10, 7] {
+            work(seconds);
+            looks.borrow_mut().push(me.run_time().as_secs());
+            scheduler.schedule()?;
+        }
+        work(5);
+        Ok(())
+    };
+    let tasklet = vm.scheduler().spawn(body).unwrap();
+    vm.run_ready(|| true);
+    assert!(!tasklet.alive());
+    assert_eq!(*seen.borrow(), [10, 17]);
+    assert_eq!(tasklet.run_time().as_secs(), 22);
+}

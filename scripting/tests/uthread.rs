@@ -1572,3 +1572,21 @@ fn the_library_can_t_be_changed() {
         eq(table.isfrozen(uthread), true)
     "##);
 }
+
+#[test]
+fn a_channel_callback_hears_that_a_queue_with_room_does_not_block() {
+    run(r##"
+        local q, heard = uthread.QueueChannel(2), {}
+        scheduler.set_channel_callback(function(_, _, sends, blocks)
+            table.insert(heard, `{if sends then "send" else "receive"} {blocks}`)
+        end)
+        uthread.new(function() for n = 1, 3 do q:send(n) end end)
+        scheduler.run()
+        for _ = 1, 3 do q:receive() end
+        uthread.new(function() q:receive() end)
+        scheduler.run()
+        scheduler.set_channel_callback(nil)
+        eq(table.concat(heard, ", "), "send false, send false, send true, "
+            .. "receive false, receive false, receive false, receive true")
+    "##);
+}

@@ -342,15 +342,15 @@ fn rust_hand_over(count: usize) {
 fn mixed_hand_over(count: usize) {
     let vm = vm();
     let channel = vm.scheduler().channel::<u64>();
-    vm.lua().globals().set("c", &channel).expect("a channel");
+    let inbox = channel.clone();
     let receive = move || -> Result<(), bluetick_scripting::Error> {
         loop {
-            std::hint::black_box(channel.receive()?);
+            std::hint::black_box(inbox.receive()?);
         }
     };
     vm.scheduler().spawn(receive).expect("a tasklet");
-    let body = vm.load("body", "while true do c:send(1) end").expect("a body");
-    vm.spawn(&body, (), OwnerId::default()).expect("a tasklet");
+    let body = vm.load("body", "local c = ... while true do c:send(1) end").expect("a body");
+    vm.spawn(&body, &channel, OwnerId::default()).expect("a tasklet");
     slices(&vm, 2 * count)
 }
 

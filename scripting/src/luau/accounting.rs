@@ -80,6 +80,7 @@ pub(super) struct Accounting {
     /// Since when the slice under way, or the timer that it is in, has gone on.
     since: Cell<Duration>,
     began: Cell<Duration>,
+    in_slice: Cell<bool>,
     longest: RefCell<Option<LongestSlice>>,
     /// Slices that are longer are warned of; if there is a limit.
     warning: Cell<Option<Duration>>,
@@ -107,6 +108,7 @@ impl Accounting {
         let now = self.now();
         self.began.set(now);
         self.since.set(now);
+        self.in_slice.set(true);
     }
 
     /// Time since the last call goes to the timer that the tasklet is in.
@@ -147,21 +149,19 @@ impl Machine {
         let now = self.accounting.now();
         let took = now.saturating_sub(self.accounting.began.get());
         self.accounting.settle(id, now);
+        self.accounting.in_slice.set(false);
         let scheduler = self.scheduler();
         let node = self.accounting.open.borrow().get(&id).and_then(|open| open.last()).map(|open| open.node);
-        let owner = match scheduler.tasklets.get_mut(id) {
-            Some(tasklet) if tasklet.alive() => {
-                tasklet.details_mut().run_time += took;
-                if let Some(node) = node {
-                    self.accounting.nodes.borrow_mut()[node].timing.switches += 1;
-                }
-                tasklet.owner
-            }
-            ended => {
-                self.accounting.open.borrow_mut().remove(&id);
-                ended.map(|tasklet| tasklet.owner).unwrap_or_default()
-            }
-        };
+        let tasklet = scheduler.tasklets.get_mut(id);
+        let (owner, alive) = tasklet.map_or_else(Default::default, |tasklet| {
+            tasklet.details_mut().run_time += took;
+            (tasklet.owner, tasklet.alive())
+        });
+        if !alive {
+            self.accounting.open.borrow_mut().remove(&id);
+        } else if let Some(node) = node {
+            self.accounting.nodes.borrow_mut()[node].timing.switches += 1;
+        }
         let mut longest = self.accounting.longest.borrow_mut();
         if longest.as_ref().is_none_or(|longest| took > longest.time) {
             *longest = Some(LongestSlice { tasklet: id, name: scheduler.name_of(id), owner, time: took });
@@ -199,7 +199,7 @@ impl Machine {
     pub(crate) fn run_time(&self, id: TaskletId) -> Duration {
         let Some(tasklet) = self.scheduler().tasklets.get(id) else { return Duration::ZERO };
         let before = tasklet.details.as_ref().map_or(Duration::ZERO, |details| details.run_time);
-        if self.accounting.is_on() && self.running.get() == id && !self.body.get().is_null() {
+        if self.accounting.is_on() && self.running.get() == id && self.accounting.in_slice.get() {
             return before + self.accounting.now().saturating_sub(self.accounting.began.get());
         }
         before

@@ -175,19 +175,25 @@ trait Number: Copy {
 }
 
 /// Integers up to this are the same ones in an `f64`.
-const EXACT: f64 = 9_007_199_254_740_992.0;
+const EXACT: i64 = 1 << f64::MANTISSA_DIGITS;
 
 macro_rules! integers {
     ($($integer:ty)*) => {$(
         impl Number for $integer {
             #[inline(always)]
             fn to_script(self) -> Option<f64> {
-                Some(self as f64).filter(|number| number.abs() <= EXACT)
+                let integer = i64::try_from(self).ok()?;
+                (-EXACT..=EXACT).contains(&integer).then_some(integer as f64)
             }
 
             #[inline(always)]
             fn from_script(number: f64) -> Option<Self> {
-                (number.abs() <= EXACT && number as Self as f64 == number).then_some(number as Self)
+                if number.abs() > EXACT as f64 || number.is_nan() {
+                    return None;
+                }
+                // SAFETY: it is in the range of the type.
+                let integer = unsafe { number.to_int_unchecked::<i64>() };
+                if integer as f64 == number { integer.try_into().ok() } else { None }
             }
         }
     )*};
@@ -315,8 +321,9 @@ mod tests {
             65_536.0,
             4e9,
             5e9,
-            EXACT,
+            EXACT as f64,
             1e19,
+            f64::NAN,
             f64::INFINITY,
         ] {
             let mut place: Option<T> = None;
@@ -324,10 +331,10 @@ mod tests {
             let put = unsafe { put_number::<T>((&raw mut place).cast(), number) };
             let converted = lua.convert::<T>(number);
             if put {
-                assert_eq!(place, converted.ok(), "{number}");
+                assert_eq!(format!("{place:?}"), format!("{:?}", converted.ok()), "{number}");
             } else {
                 assert_eq!(place, None);
-                assert!(converted.is_err() || number.abs() > EXACT, "{number} is one of them");
+                assert!(converted.is_err() || number.abs() > EXACT as f64, "{number} is one of them");
             }
         }
     }

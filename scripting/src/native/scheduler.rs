@@ -187,7 +187,7 @@ impl Scheduler {
         let machine = &*self.machine;
         let frame = machine.waiting_frame("run")?;
         let RunLimit { ticks, soft, total } = limit;
-        let limit = (ticks > 0).then_some(Limit { ticks, soft, total, ignore_nesting: false });
+        let limit = (ticks > 0).then_some(Limit { ticks, soft, total });
         let mut stopped: Option<Tasklet> = None;
         // SAFETY: the frame is the running one; the place of the result lies in this frame.
         unsafe {
@@ -536,7 +536,7 @@ impl Machine {
     #[cold]
     pub(super) fn announce_transfer(&self, channel: crate::scheduler::ChannelId, direction: Direction) {
         let Some(callback) = self.channel_callback.get() else { return };
-        let blocks = !self.scheduler().channels[channel].has_partner(direction);
+        let blocks = self.scheduler().channels[channel].blocks(direction);
         let result = self.on_main_stack(|| {
             self.scheduler().in_callback = true;
             // SAFETY: the helper is idle, or further out on the stack of this very call.

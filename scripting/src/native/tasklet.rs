@@ -353,7 +353,9 @@ impl Tasklet {
         std::mem::replace(&mut self.machine.scheduler().tasklets[self.id].flags.atomic, atomic)
     }
 
-    /// Has it interrupted in spite of native frames; the previous setting.
+    /// Sets what scripts see as `ignore_nesting`; the previous setting. It is there for programs written for Stackless
+    /// and changes nothing: a tasklet is not interrupted inside of a native frame that the VM can't leave, and
+    /// otherwise it is (`semantics.md` 3.13).
     pub fn set_ignore_nesting(&self, ignore: bool) -> bool {
         std::mem::replace(&mut self.machine.scheduler().tasklets[self.id].flags.ignore_nesting, ignore)
     }

@@ -136,6 +136,16 @@ impl Channel {
         self.closing && self.balance() == 0.0
     }
 
+    /// An operation has to wait: nobody does on the other side, and no buffer takes the value or has one.
+    pub fn blocks(&self, direction: Direction) -> bool {
+        let served = match (&self.buffer, direction) {
+            (None, _) => false,
+            (Some(buffer), Direction::Send) => !buffer.waits || buffer.len() < buffer.capacity,
+            (Some(buffer), Direction::Receive) => buffer.len() > 0 || buffer.untold > 0,
+        };
+        !served && !self.has_partner(direction)
+    }
+
     /// Somebody waits on the other side of `direction`.
     pub fn has_partner(&self, direction: Direction) -> bool {
         self.balance * direction.sign() < 0

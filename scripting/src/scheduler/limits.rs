@@ -14,8 +14,6 @@ pub(crate) struct Limit {
     pub soft: bool,
     /// Count over the whole run, not for each slice anew.
     pub total: bool,
-    /// Interrupt in spite of native frames.
-    pub ignore_nesting: bool,
 }
 
 /// A tasklet inside `run`.

@@ -80,7 +80,7 @@ pub(crate) struct Flags {
     pub block_trap: bool,
     /// No involuntary switches.
     pub atomic: bool,
-    /// Involuntary switches in spite of native frames.
+    /// What a script has set; there are native frames that the VM can't leave, whatever it is.
     pub ignore_nesting: bool,
     /// Its coroutine was seen by a script, so it can't be used again.
     pub exposed: bool,

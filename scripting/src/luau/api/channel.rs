@@ -597,7 +597,7 @@ pub(super) unsafe fn announce(
     // SAFETY: called from a C function of the running tasklet with the channel's handle at that index.
     unsafe {
         let Some(callback) = machine.channel_callback.get() else { return };
-        let blocks = !machine.scheduler().open_channel(channel).has_partner(direction);
+        let blocks = machine.scheduler().open_channel(channel).blocks(direction);
         luaL_checkstack(L, 6, std::ptr::null());
         lua_pushcfunctiond(L, call_without_suspending, c"channel callback".as_ptr());
         machine.anchors().push(callback, L);

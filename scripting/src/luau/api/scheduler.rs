@@ -124,14 +124,15 @@ unsafe extern "C-unwind" fn run(L: *mut lua_State) -> c_int {
         let machine = Machine::of(L);
         let me = machine.scheduler().head;
         check_can_switch(machine, L, "run");
-        let mut limit = Limit { ticks: 0, soft: false, total: false, ignore_nesting: false };
+        let mut limit = Limit { ticks: 0, soft: false, total: false };
         let ticks = match lua_type(L, 1) {
             LUA_TNONE | LUA_TNIL => 0,
             LUA_TNUMBER => check_int(L, 1, "run: limit"),
             LUA_TTABLE => {
                 limit.soft = limit_flag(L, c"soft");
                 limit.total = limit_flag(L, c"totaltimeout");
-                limit.ignore_nesting = limit_flag(L, c"ignore_nesting");
+                // Both are Stackless's, and nothing comes of them here.
+                limit_flag(L, c"ignore_nesting");
                 limit_flag(L, c"threadblock");
                 lua_rawgetfield(L, 1, c"timeout".as_ptr());
                 if lua_type(L, -1) == LUA_TNIL { 0 } else { check_int(L, -1, "run: timeout") }
