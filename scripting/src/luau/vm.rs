@@ -373,7 +373,7 @@ impl Vm {
         match scheduler.tasklets.get(tasklet) {
             Some(t) if t.alive() && tasklet != self.machine.running.get() => {
                 // SAFETY: the frames are suspended.
-                unsafe { super::run::traceback_of(t) }
+                unsafe { super::traceback::traceback_of(t) }
             }
             _ => String::new(),
         }
