@@ -183,6 +183,7 @@ impl Scheduler {
             return false;
         }
         tasklet.place = Place::Floating;
+        super::prefetch(tasklet.thread);
         self.parked -= 1;
         self.append(link);
         true
