@@ -90,6 +90,8 @@ pub struct FrameReport {
     pub reload_time: Duration,
     /// Things to tell that are no errors, such as a script file that was deleted.
     pub notes: Vec<String>,
+    /// Scripts whose files are not there any more under this name: deleted, or renamed. Who runs them goes on.
+    pub gone: Vec<String>,
 }
 
 impl ScriptHost {
