@@ -266,7 +266,7 @@ impl Machine {
             message.insert_str(0, &format!("{place}: "));
         }
         if let Some(vm) = self.vm() {
-            message += &vm.name_nil(body, &message);
+            message += &vm.name_nil(body, 0, &message);
         }
         Failure {
             tasklet: id,

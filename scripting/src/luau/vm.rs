@@ -15,7 +15,7 @@ use std::rc::Rc;
 #[derive(Clone, Debug)]
 pub struct VmConfig {
     /// The most memory that the VM may use, in bytes. An allocation beyond it is an error of kind
-    /// `memory` in the script that asked for it. Default: 512 MiB.
+    /// `memory` in the script that asked for it. 0 is no limit. Default: 512 MiB.
     pub memory_limit: usize,
     /// How long a tasklet may run without giving control away. Default: without a limit.
     pub slice: SliceLimit,
@@ -83,7 +83,9 @@ impl Vm {
         // What the machine refers to doesn't move any more from here on.
         let vm = Rc::new(Self { modules: RefCell::default(), live: RefCell::default(), lua, machine });
         vm.machine.vm.set(&raw const *vm);
-        vm.machine.memory_limit.set(config.memory_limit);
+        if config.memory_limit > 0 {
+            vm.machine.memory_limit.set(config.memory_limit);
+        }
         // SAFETY: detached when this is dropped.
         vm.with_state(|L| unsafe { vm.machine.watch.timer.attach(L) })?;
         vm.install_require()?;
@@ -431,6 +433,11 @@ impl Vm {
     /// Slices that were used up since the last call: the first 100 of them.
     pub fn take_overruns(&self) -> Vec<Overrun> {
         self.machine.watch.take_overruns()
+    }
+
+    /// How much memory the VM may use, in bytes.
+    pub fn memory_limit(&self) -> usize {
+        self.machine.memory_limit.get()
     }
 
     /// Memory in use by the VM, in bytes.
