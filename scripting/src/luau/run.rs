@@ -92,7 +92,7 @@ impl Machine {
                 }
                 if busy && self.accounting.is_on() {
                     let id = scheduler.id(next);
-                    self.accounting.begin();
+                    self.accounting.begin(scheduler.member(next).category);
                     let then = self.slice(next);
                     self.account(id);
                     then

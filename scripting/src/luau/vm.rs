@@ -409,6 +409,14 @@ impl Vm {
         scheduler.queued - usize::from(scheduler.tasklets[scheduler.main].scheduled())
     }
 
+    /// Whose turn comes next, if anybody is in the run queue but the host's main one.
+    pub fn next_runnable(&self) -> Option<TaskletId> {
+        let scheduler = self.machine.scheduler();
+        let head = scheduler.head;
+        let next = if head == scheduler.main_link { scheduler.member(head).next } else { head };
+        (!next.is_none() && next != scheduler.main_link).then(|| scheduler.id(next))
+    }
+
     /// Slices run, and values handed over on channels, over all time.
     pub fn work_done(&self) -> (u64, u64) {
         let scheduler = self.machine.scheduler();
