@@ -158,6 +158,12 @@ fn an_unknown_component_is_named_with_what_comes_nearest() {
     wrong("world:spwan {}", &["world has no method 'spwan'", "spawn"]);
     wrong("self:despwan()", &["despwan", "despawn"]);
     wrong("self.state = 7", &["'state'", "can't be assigned to"]);
+    wrong(
+        "self.target = world",
+        &[
+            "no component, field or method 'target'; what a script keeps for itself is in self.state.target; entity",
+        ],
+    );
     wrong("self.inbox = 7", &["'inbox'", "can't be assigned to"]);
     wrong("self.id = 7", &["'id'", "can't be assigned to"]);
 }

@@ -39,8 +39,15 @@ impl Bridge {
         });
         let has = has.ok().filter(|has| !has.is_empty()).map(|has| format!("; entity {entity} has {has}"));
         let name = shorten(name);
+        // Whose name begins like a variable's, and is like no other, was meant as one.
+        let is_own = near.is_empty() && name.starts_with(|first: char| first.is_ascii_lowercase());
+        let keeps = extension.is_some_and(|extension| extension.fields().contains(&"state"));
+        let own = match is_own && keeps {
+            true => format!("; what a script keeps for itself is in self.state.{name}"),
+            false => String::new(),
+        };
         Error::wrong_type(format!(
-            "there is no component, field or method '{name}'{near}{}",
+            "there is no component, field or method '{name}'{near}{own}{}",
             has.unwrap_or_default()
         ))
     }
