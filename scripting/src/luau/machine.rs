@@ -147,8 +147,10 @@ pub(crate) struct Machine {
     pub(super) farewell: Cell<Option<(TaskletId, Anchor)>>,
     /// Bodies of ended tasklets, ready for the next.
     pub(super) spare: RefCell<Vec<(*mut lua_State, Anchor)>>,
-    /// Errors that leave a tasklet go here instead of to main, if the host wants them.
-    pub(crate) host_takes_errors: Cell<bool>,
+    /// Errors that leave a tasklet go to the host instead of to main, if it wants them.
+    pub(crate) host_wants_errors: Cell<bool>,
+    /// Calls of `run` in Rust under way: errors go to them, also where a host usually takes them.
+    pub(crate) native_runs: Cell<u32>,
     /// Watched tasklets that have ended.
     pub(super) ended: RefCell<Vec<Ended>>,
     /// An error that reached a main tasklet without a body.
@@ -257,7 +259,8 @@ impl Machine {
                 dropped: RefCell::default(),
                 farewell: Cell::default(),
                 spare: RefCell::default(),
-                host_takes_errors: Cell::new(false),
+                host_wants_errors: Cell::new(false),
+                native_runs: Cell::new(0),
                 ended: RefCell::default(),
                 host_error: RefCell::default(),
                 vm: Cell::new(std::ptr::null()),
@@ -324,6 +327,21 @@ impl Machine {
     pub(super) fn nest(&self) -> &mut Vec<*mut lua_State> {
         // SAFETY: as `scheduler`.
         unsafe { &mut *self.nest.get() }
+    }
+
+    /// Some coroutine has resumed another one in this slice, or outside of any.
+    pub(crate) fn is_nested(&self) -> bool {
+        !self.nest().is_empty()
+    }
+
+    /// Errors that leave a tasklet go to the host.
+    pub(crate) fn host_takes_errors(&self) -> bool {
+        self.host_wants_errors.get() && self.native_runs.get() == 0
+    }
+
+    /// The host is asked between two slices whether to go on, and gives time to background tasklets.
+    pub(crate) fn host_rules(&self) -> bool {
+        self.watch.is_active() || self.host_takes_errors()
     }
 
     /// A live coroutine that runs nothing for long, for what is done with the VM itself.

@@ -160,7 +160,7 @@ impl Scheduler {
             match operation(machine.scheduler()) {
                 // The host is asked between two slices whether to go on, so a tasklet that is all alone
                 // has to end its slice as well.
-                Ok(Turn::Keep) if !machine.host_takes_errors.get() || (*frame).is_host() => Ok(()),
+                Ok(Turn::Keep) if !machine.host_rules() || (*frame).is_host() => Ok(()),
                 Ok(_) => {
                     (*frame).exchange = exchange;
                     machine.wait(frame, Step::Blocked)
@@ -191,8 +191,7 @@ impl Scheduler {
         let mut stopped: Option<Tasklet> = None;
         // SAFETY: the frame is the running one; the place of the result lies in this frame.
         unsafe {
-            // Errors of tasklets come to whoever runs them, also where a host usually takes them.
-            let host_takes_errors = machine.host_takes_errors.replace(false);
+            let _run = NativeRun::begin(machine);
             let result = match machine.scheduler().enter_run(limit) {
                 Ok(Turn::Keep) => {
                     machine.tidy();
@@ -207,7 +206,6 @@ impl Scheduler {
                 }
                 Err(kind) => Err(machine.scheduler().refusal(kind, "run", machine.scheduler().current())),
             };
-            machine.host_takes_errors.set(host_takes_errors);
             result.map(|()| stopped)
         }
     }
@@ -267,9 +265,10 @@ impl Scheduler {
         }
     }
 
-    /// The tasklet that runs.
+    /// The tasklet that runs; the main one where none does.
     pub fn current(&self) -> Tasklet {
-        Tasklet::of(self.machine.clone(), self.machine.running.get())
+        // Between two slices it is the last one that did, of which nothing may be left.
+        Tasklet::find(&self.machine, self.machine.running.get()).unwrap_or_else(|| self.main())
     }
 
     /// The main tasklet: the host itself, or the function that [`Vm::run_main`] was given.
@@ -316,7 +315,9 @@ impl Scheduler {
     /// # Errors
     /// Those of `f`, and `exit`.
     pub fn pcall<R>(&self, f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
-        catch(f).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        // SAFETY: the frame is the running one, if there is one.
+        let result = unsafe { catch(self.machine.native.get(), f) };
+        result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
     /// Has `f` called when the running tasklet ends, however it ends; last in, first out, after the
@@ -409,6 +410,23 @@ impl fmt::Debug for Scheduler {
     }
 }
 
+/// A call of [`Scheduler::run_limited`], until it returns or is unwound.
+struct NativeRun<'a>(&'a Cell<u32>);
+
+impl<'a> NativeRun<'a> {
+    fn begin(machine: &'a Machine) -> Self {
+        let runs = &machine.native_runs;
+        runs.set(runs.get() + 1);
+        Self(runs)
+    }
+}
+
+impl Drop for NativeRun<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
 /// How often a tasklet with Rust frames is killed when its VM goes, before it is given up on.
 const LAST_KILLS: usize = 10;
 
@@ -497,11 +515,7 @@ impl Machine {
         if scheduler.in_callback {
             return Err(scheduler.refusal(ErrorKind::Callback, verb, scheduler.current()));
         }
-        let host = !self.is_looping()
-            && scheduler.current() == scheduler.main
-            && self.main_is_host()
-            && !self.host_takes_errors.get();
-        Ok(host.then_some(self.host))
+        Ok((self.host_may_run_others() && !self.host_takes_errors()).then_some(self.host))
     }
 
     /// As [`frame`](Self::frame), for verbs that can do nothing where the caller can't wait.
@@ -510,12 +524,20 @@ impl Machine {
         match self.frame(verb)? {
             Some(frame) => Ok(frame),
             None => {
-                let scheduler = self.scheduler();
                 // The thread itself may run the others, even if a host has done so before.
-                let host = !self.is_looping() && scheduler.current() == scheduler.main && self.main_is_host();
-                if host { Ok(self.host) } else { Err(self.cannot_wait(verb)) }
+                if self.host_may_run_others() { Ok(self.host) } else { Err(self.cannot_wait(verb)) }
             }
         }
+    }
+
+    /// The caller is the thread itself, which may run the loop. Not so in a function that a script has called whose
+    /// coroutines, or whose Rust frame, would be around those of the tasklets.
+    fn host_may_run_others(&self) -> bool {
+        !self.is_looping()
+            && self.scheduler().current() == self.scheduler().main
+            && self.main_is_host()
+            && self.native.get().is_null()
+            && !self.is_nested()
     }
 
     /// The error for a verb that would wait where the caller can't.
