@@ -3,7 +3,7 @@
 
 mod script;
 
-use bluetick_scripting::{Channel, Error, ErrorKind, Scheduler, TaskletId, Vm, VmConfig};
+use bluetick_scripting::{Channel, Error, ErrorKind, Reply, Scheduler, TaskletId, Vm, VmConfig};
 use mlua::{FromLua, IntoLua, Lua, Value};
 use script::clock::Clock;
 use script::{load, notes, run, run_in, spawn, vm, vm_with};
@@ -410,4 +410,26 @@ fn an_exit_that_a_body_has_stopped_is_not_the_one_that_it_ends_with_later() {
         }
         assert_eq!((said.take().as_str(), tasklet.alive()), (outcome, false), "body {number}");
     }
+}
+
+#[test]
+fn values_that_can_not_be_converted_leave_nothing_behind() {
+    let vm = vm_with(VmConfig::default(), |vm| {
+        let number = vm.function(c"number", |call| call.get::<u8>(1).map(|_| Reply::Nothing)).unwrap();
+        vm.lua().globals().raw_set("number", number).unwrap();
+    });
+    let height = || vm.lua().exec_raw_lua(|raw| unsafe { bluetick_scripting::raw::lua_gettop(raw.state()) });
+    let before = height();
+    let channel: Channel<u8> = vm.scheduler().channel();
+    let inbox = channel.clone();
+    vm.scheduler().spawn(move || inbox.receive().map(drop)).unwrap();
+    let script = load(
+        &vm,
+        "local c = ... for _ = 1, 100 do note(pcall(c.send, c, 'text') or pcall(number, 'text')) end",
+    );
+    vm.spawn(&script, channel.clone(), Default::default()).unwrap();
+    vm.run_ready(|| true);
+    assert_eq!(notes(&vm), ["false"; 100].join(" "));
+    assert_eq!(height(), before);
+    assert_eq!(channel.balance(), -1);
 }

@@ -36,7 +36,7 @@ mod stack;
 mod tasklet;
 pub mod uthread;
 
-pub(crate) use carrier::{Carrier, Exchange};
+pub(crate) use carrier::{Carrier, Exchange, Height};
 pub use channel::{Channel, Iter};
 pub(crate) use coroutine::{Native, Step, panicked};
 pub use scheduler::{RunLimit, Scheduler};
