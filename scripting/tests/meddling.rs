@@ -259,31 +259,33 @@ fn a_script_that_the_host_calls_runs_no_tasklets_inside_of_its_coroutines_or_on_
 }
 
 #[test]
-fn errors_go_to_the_host_again_after_one_who_ran_the_others_was_killed() {
-    let vm = vm();
-    let scheduler = vm.scheduler();
-    let run = |scheduler: &Scheduler| {
-        let inner = scheduler.clone();
-        scheduler.spawn(move || inner.run()).unwrap()
-    };
-    // One inside of the other, and the outer one goes first.
-    let (outer, inner) = (run(&scheduler), run(&scheduler));
-    spawn(&vm, "for _ = 1, 9 do scheduler.schedule() end error('mine')");
-    spawn(&vm, "for _ = 1, 20 do scheduler.schedule() end");
-    let mut turns = 0;
-    vm.run_ready(|| {
-        turns += 1;
-        match turns {
-            4 => outer.kill_pending().unwrap(),
-            6 => inner.kill_pending().unwrap(),
-            _ => (),
-        }
-        true
-    });
-    assert!(!outer.alive() && !inner.alive());
-    let failures: Vec<_> = vm.take_ended().into_iter().filter_map(|ended| ended.failure).collect();
-    assert_eq!(failures.len(), 1);
-    assert!(failures[0].message.contains("mine"), "{}", failures[0].message);
+fn no_error_is_lost_when_one_who_runs_the_others_is_killed() {
+    for (killed, error) in (3..12).flat_map(|killed| (1..12).map(move |error| (killed, error))) {
+        let vm = vm();
+        let scheduler = vm.scheduler();
+        let run = || {
+            let inner = vm.scheduler();
+            scheduler.spawn(move || inner.run()).unwrap()
+        };
+        // One inside of the other, and the outer one goes first.
+        let (outer, inner) = (run(), run());
+        spawn(&vm, &format!("for _ = 1, {error} do scheduler.schedule() end error('mine')"));
+        spawn(&vm, "for _ = 1, 20 do scheduler.schedule() end note('over')");
+        let mut turns = 0;
+        vm.run_ready(|| {
+            turns += 1;
+            // Else it has got the error of the inner one, and would end with what came last.
+            if turns == killed && inner.alive() {
+                outer.kill_pending().unwrap();
+            }
+            true
+        });
+        assert!(!outer.alive() && !inner.alive());
+        // It has ended the one who has got it, if somebody has.
+        let failures: Vec<_> = vm.take_ended().into_iter().filter_map(|ended| ended.failure).collect();
+        assert_eq!((failures.len(), notes(&vm).as_str()), (1, "over"), "killed {killed}, error {error}");
+        assert!(failures[0].message.contains("mine"), "{}", failures[0].message);
+    }
 }
 
 #[test]
@@ -418,6 +420,7 @@ fn values_that_can_not_be_converted_leave_nothing_behind() {
         let number = vm.function(c"number", |call| call.get::<u8>(1).map(|_| Reply::Nothing)).unwrap();
         vm.lua().globals().raw_set("number", number).unwrap();
     });
+    // SAFETY: the state is alive.
     let height = || vm.lua().exec_raw_lua(|raw| unsafe { bluetick_scripting::raw::lua_gettop(raw.state()) });
     let before = height();
     let channel: Channel<u8> = vm.scheduler().channel();

@@ -336,7 +336,11 @@ impl Machine {
 
     /// Errors that leave a tasklet go to the host.
     pub(crate) fn host_takes_errors(&self) -> bool {
-        self.host_wants_errors.get() && self.native_runs.get() == 0
+        let scheduler = self.scheduler();
+        // Of those whose `run` is over, some may not have heard of it yet.
+        let nobody_runs = self.native_runs.get() == 0
+            || self.watch.is_active() && scheduler.innermost_runner() == scheduler.main_link;
+        self.host_wants_errors.get() && nobody_runs
     }
 
     /// The host is asked between two slices whether to go on, and gives time to background tasklets.
