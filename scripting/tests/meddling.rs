@@ -436,3 +436,29 @@ fn values_that_can_not_be_converted_leave_nothing_behind() {
     assert_eq!(height(), before);
     assert_eq!(channel.balance(), -1);
 }
+
+#[test]
+fn a_body_does_not_wait_inside_of_a_call_that_it_has_made_with_mlua() {
+    let vm = vm_with(VmConfig::default(), |vm| {
+        let scheduler = vm.scheduler();
+        let wait = vm
+            .lua()
+            .create_function(move |_, ()| Ok(scheduler.schedule().map_err(|error| error.kind) == Ok(())));
+        vm.lua().globals().raw_set("wait", wait.unwrap()).unwrap();
+    });
+    let said: Rc<RefCell<Vec<bool>>> = Rc::default();
+    for _ in 0..2 {
+        let (script, scheduler, saying) = (load(&vm, "return wait()"), vm.scheduler(), said.clone());
+        let body = move || -> Result<(), Error> {
+            for _ in 0..2 {
+                saying.borrow_mut().push(script.call(()).unwrap());
+                scheduler.schedule()?;
+            }
+            Ok(())
+        };
+        vm.scheduler().spawn(body).unwrap();
+    }
+    spawn(&vm, "for _ = 1, 9 do scheduler.schedule() end note('over')");
+    vm.run_ready(|| true);
+    assert_eq!((said.take(), notes(&vm).as_str()), (vec![false; 4], "over"));
+}

@@ -84,6 +84,10 @@ pub(crate) struct Machine {
     nest: UnsafeCell<Vec<*mut lua_State>>,
     /// A coroutine to call functions on that may not block: callbacks, handlers, deferred functions.
     pub(crate) helper: *mut lua_State,
+    /// The VM's first coroutine, on which mlua calls functions.
+    pub(crate) outside: *mut lua_State,
+    /// How deep calls on it were when the loop began: deeper, and there is one on the stack that is in use.
+    pub(crate) depth_outside: Cell<u16>,
     /// A coroutine for values on their way between Rust and a tasklet; it runs no code.
     pub(crate) scratch: *mut lua_State,
     /// The frame of the main tasklet while its body is the host itself.
@@ -212,6 +216,8 @@ impl Machine {
                 anchors: UnsafeCell::new(anchors),
                 nest: UnsafeCell::default(),
                 helper,
+                outside: lua_mainthread(L),
+                depth_outside: Cell::new(0),
                 scratch,
                 host,
                 native: Cell::new(std::ptr::null_mut()),

@@ -47,6 +47,8 @@ impl Machine {
         }
         self.looping.set(true);
         let _looping = Looping(self);
+        // SAFETY: the VM is alive.
+        self.depth_outside.set(unsafe { super::state::depth(self.outside) });
         loop {
             let scheduler = self.scheduler();
             let mut next = scheduler.head;

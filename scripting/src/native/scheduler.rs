@@ -5,7 +5,7 @@ use super::channel::Channel;
 use super::coroutine::{Native, Step, catch};
 use super::tasklet::{IntoOutcome, Tasklet};
 use crate::luau::ffi::*;
-use crate::luau::{Anchor, Machine, Vm};
+use crate::luau::{Anchor, Machine, Vm, state};
 use crate::scheduler::{Deferred, Direction, Error, ErrorKind, Limit, TaskletId, Turn};
 use mlua::{FromLua, IntoLua, Value};
 use std::cell::Cell;
@@ -501,8 +501,11 @@ impl Machine {
     #[inline(always)]
     pub(super) fn own_frame(&self) -> Option<*mut Native> {
         let native = self.native.get();
-        // SAFETY: the running frame is alive.
-        let can_wait = unsafe { native.as_ref() }.is_some_and(|frame| !frame.bound);
+        // SAFETY: the running frame is alive, and so is the VM. A call that the frame has made with mlua can't be left.
+        let can_wait = unsafe {
+            native.as_ref().is_some_and(|frame| !frame.bound)
+                && state::depth(self.outside) == self.depth_outside.get()
+        };
         (can_wait && !std::thread::panicking()).then_some(native)
     }
 
