@@ -16,9 +16,10 @@ use std::rc::Rc;
 /// The scheduler of a [`Vm`], for Rust: the same tasklets and channels as scripts have, with the same
 /// verbs. A clone is the same scheduler.
 ///
-/// Verbs that wait may be used in a tasklet whose body is Rust (anywhere in its call tree), in a function
-/// made with [`Vm::blocking_function`], and by the thread itself, which is the main tasklet: there,
-/// [`run`](Self::run) lets all others run until none can.
+/// Verbs that wait may be used in a tasklet whose body is Rust (anywhere in its call tree, but in what mlua calls for
+/// it: [`call`](Self::call) calls a script's function that may wait), in a function made with
+/// [`Vm::blocking_function`], and by the thread itself, which is the main tasklet: there, [`run`](Self::run) lets all
+/// others run until none can.
 ///
 /// The handle doesn't keep the VM alive. When that is gone, verbs return errors of kind `dead`.
 #[derive(Clone)]
