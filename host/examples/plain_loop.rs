@@ -20,7 +20,7 @@ struct Health {
 pub fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut world = World::new();
     let mut host = ScriptHost::builder()
-        .scripts("assets/scripts") // a folder, watched: save a file, and the next frame runs it
+        .scripts("assets/scripts") // a folder, watched: save a file, and it runs a moment later
         .component::<Health>() // what scripts see as entity.Health
         .build(&mut world)?;
     let troll = world.spawn((Health { current: 3.0, max: 10.0 }, Script::new("troll"))).id();

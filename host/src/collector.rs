@@ -13,17 +13,28 @@
 //!   marked anything, and the atomic step follows at once: no tasklet runs in between, for which it would be longer.
 //! - The tables in which entities find their handles are weak by turns, an eighth of them in each cycle:
 //!   [`Bridge::hold_handles`].
+//!
+//! Near the limit of memory garbage is dear: whoever asks for the rest of it gets an error, however much of what is in
+//! use is garbage. So it is measured by the room that is left; and where that is nearly used up the frame collects all
+//! of it, however long that takes.
 
 use crate::ecs::Bridge;
 use crate::time::RealTime;
 use bluetick_scripting::{Budget, GcStep, Vm};
 use std::time::Duration;
 
-/// Garbage up to this part of what was live after the last cycle is left alone.
+/// Garbage up to this part of what was live after the last cycle is left alone; or of half of the room that was left
+/// then, if that is less.
 const CALM: f64 = 0.5;
 
 /// At this part, each frame gives as much time as it may.
 const PRESSURE: f64 = 1.5;
+
+/// At this part of the room, a frame collects all of it.
+const URGENT: f64 = 0.875;
+
+/// But for this part of the limit: who has come so near to it gains nothing by collecting again and again.
+const HOPELESS: f64 = 1.0 / 64.0;
 
 /// Memory that is as good as none.
 const SMALL: f64 = 256.0 * 1024.0;
@@ -55,6 +66,9 @@ pub(crate) trait Heap {
     /// Bytes in use.
     fn memory(&self) -> usize;
 
+    /// How many there may be.
+    fn limit(&self) -> usize;
+
     /// Has the collector do a little.
     fn step(&mut self) -> Option<GcStep>;
 
@@ -74,6 +88,10 @@ pub(crate) struct Scripts<'a> {
 impl Heap for Scripts<'_> {
     fn memory(&self) -> usize {
         self.vm.memory()
+    }
+
+    fn limit(&self) -> usize {
+        self.vm.memory_limit()
     }
 
     fn step(&mut self) -> Option<GcStep> {
@@ -119,37 +137,68 @@ impl Pacer {
             // The first frame, or the VM has ended a cycle by itself.
             self.live = memory;
         }
-        let garbage = (memory - self.live) / self.live.max(SMALL);
+        let room = (heap.limit() as f64 - self.live).max(1.0);
+        let garbage = (memory - self.live) / self.live.max(SMALL).min(room / 2.0);
         if !self.collecting && garbage < CALM {
             return Duration::ZERO;
         }
         let start = time.now();
-        if !self.collecting {
-            (self.collecting, self.marking) = (true, true);
-            heap.begin();
+        self.begin(heap);
+        if self.is_urgent(heap) {
+            // The cycle under way knows nothing of what has become garbage since it was begun.
+            self.finish(heap);
+            if self.is_urgent(heap) {
+                self.begin(heap);
+                self.finish(heap);
+            }
+            return time.since(start);
         }
         let left = self.pace.frame.saturating_sub(start.saturating_sub(began));
         let pressure = ((garbage - CALM) / (PRESSURE - CALM)).clamp(0.0, 1.0);
         let given = left.max(self.pace.most.mul_f64(pressure)).min(self.pace.most);
         let mut has_marked = false;
         while time.since(start) < given {
-            let Some(step) = heap.step() else { break };
-            let is_over = matches!(step, GcStep::Atomic | GcStep::Sweep | GcStep::Last);
-            if is_over && std::mem::replace(&mut self.marking, false) {
-                heap.marked();
-            }
-            match step {
-                GcStep::Mark => has_marked = true,
-                GcStep::Remark if has_marked => break,
-                GcStep::Last => {
-                    self.collecting = false;
-                    self.live = heap.memory() as f64;
-                    break;
-                }
-                GcStep::Remark | GcStep::Atomic | GcStep::Sweep => {}
+            match self.step(heap) {
+                Some(GcStep::Mark) => has_marked = true,
+                Some(GcStep::Remark) if has_marked => break,
+                Some(GcStep::Last) | None => break,
+                Some(GcStep::Remark | GcStep::Atomic | GcStep::Sweep) => {}
             }
         }
         time.since(start)
+    }
+
+    /// A cycle begins, unless one is under way.
+    fn begin(&mut self, heap: &mut impl Heap) {
+        if !self.collecting {
+            (self.collecting, self.marking) = (true, true);
+            heap.begin();
+        }
+    }
+
+    /// Does a step of the cycle.
+    fn step(&mut self, heap: &mut impl Heap) -> Option<GcStep> {
+        let step = heap.step()?;
+        let is_over = matches!(step, GcStep::Atomic | GcStep::Sweep | GcStep::Last);
+        if is_over && std::mem::replace(&mut self.marking, false) {
+            heap.marked();
+        }
+        if step == GcStep::Last {
+            self.collecting = false;
+            self.live = heap.memory() as f64;
+        }
+        Some(step)
+    }
+
+    /// Does what is left of the cycle.
+    fn finish(&mut self, heap: &mut impl Heap) {
+        while self.step(heap).is_some_and(|step| step != GcStep::Last) {}
+    }
+
+    /// Most of the room beside what was live after the last cycle is used up, and it was worth something.
+    fn is_urgent(&self, heap: &impl Heap) -> bool {
+        let (limit, garbage) = (heap.limit() as f64, heap.memory() as f64 - self.live);
+        garbage > (limit - self.live) * URGENT && garbage > limit * HOPELESS
     }
 }
 
@@ -175,6 +224,7 @@ mod tests {
         next: GcStep,
         more: u32,
         garbage: usize,
+        limit: usize,
         /// Of this, so much is freed by the sweep.
         found: usize,
         /// Tasklets that ran since they were marked.
@@ -193,6 +243,7 @@ mod tests {
                 next: GcStep::Mark,
                 more: 200,
                 garbage: 0,
+                limit: usize::MAX,
                 found: 0,
                 ran: 0,
                 held: false,
@@ -220,6 +271,10 @@ mod tests {
     impl Heap for Fake {
         fn memory(&self) -> usize {
             LIVE + self.garbage
+        }
+
+        fn limit(&self) -> usize {
+            self.limit
         }
 
         fn step(&mut self) -> Option<GcStep> {
@@ -301,6 +356,31 @@ mod tests {
         }
         heap.frame(&mut pacer, SHORT, LIVE / 50);
         assert!(!heap.done.is_empty());
+    }
+
+    #[test]
+    fn garbage_never_reaches_the_limit_however_near_that_is() {
+        for scripts in [SHORT, OVERLOADED] {
+            for room in [LIVE * 2, LIVE / 2, LIVE / 8] {
+                let (mut heap, mut pacer) = (Fake::new(), Pacer::new(GcPace::default()));
+                heap.limit = LIVE + room;
+                for _ in 0..2000 {
+                    heap.frame(&mut pacer, scripts, 100 << 10);
+                    assert!(heap.memory() + (100 << 10) < heap.limit, "{room}: {}", heap.garbage);
+                }
+                assert!(heap.cycles > 10, "{}", heap.cycles);
+            }
+        }
+    }
+
+    #[test]
+    fn who_is_at_the_limit_anyway_does_not_collect_everything_in_each_frame() {
+        let (mut heap, mut pacer) = (Fake::new(), Pacer::new(GcPace::default()));
+        heap.limit = LIVE + LIVE / 100;
+        for _ in 0..100 {
+            let took = heap.frame(&mut pacer, SHORT, LIVE / 1000);
+            assert!(took <= pacer.pace.most + A_STEP * 2 + A_TASKLET * TASKLETS, "{took:?}");
+        }
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub struct FrameReport {
     pub overshoot: Duration,
     /// How long the garbage collector took, in time of its own.
     pub gc_time: Duration,
+    /// Memory in use by scripts when the frame was over, what will be found to be garbage included, in bytes.
+    pub memory: usize,
     /// How long they may take.
     pub budget: Budget,
     /// The longest slice, if time is [measured](crate::HostBuilder::accounting).
@@ -90,7 +92,12 @@ pub struct FrameReport {
     pub reload_time: Duration,
     /// Things to tell that are no errors, such as a script file that was deleted.
     pub notes: Vec<String>,
+    /// Scripts whose files are not there any more under this name: deleted, or renamed. Who runs them goes on.
+    pub gone: Vec<String>,
 }
+
+/// Nobody has a reason to have so many turns in one frame.
+const SPINNING_TURNS: u64 = 1000;
 
 impl ScriptHost {
     /// Runs one frame: `dt` seconds of simulated time pass, changed scripts are reloaded, scripts of new
@@ -155,9 +162,11 @@ impl ScriptHost {
         }
         // Who never gives control away is no overload: the frame got through all the same.
         let overloaded = report.left_over > report.put_off;
+        self.note_spinning(&mut report, overloaded);
         report.dilation_event = self.clocks.with(|clocks| clocks.timeline().judge(overloaded));
         let mut heap = Scripts { vm: &self.vm, bridge: &self.bridge };
         report.gc_time = self.pacer.collect(&mut heap, &self.time, began);
+        report.memory = self.vm.memory();
         report.longest_slice = self.vm.take_longest_slice();
         report.slow_slices = self.vm.take_slow_slices();
         report.wall_time = self.time.since(began);
@@ -347,6 +356,26 @@ impl ScriptHost {
         let (entity, script) = whose.map_or((None, String::new()), |(e, s)| (Some(e), s));
         let Overrun { name: tasklet, place, traceback, in_a_row, stopped, .. } = overrun;
         ScriptOverrun { entity, script, tasklet, place, traceback, in_a_row, stopped }
+    }
+
+    /// A frame that had to end by its budget, although all who were left had had many turns in it, was spent by somebody
+    /// who gives control away and takes it back at once. That is told in the first such frame, the second, the fourth
+    /// and so on.
+    fn note_spinning(&mut self, report: &mut FrameReport, overloaded: bool) {
+        if !overloaded || report.slices < SPINNING_TURNS * report.left_over as u64 {
+            self.spinning = 0;
+            return;
+        }
+        self.spinning += 1;
+        if let Some(tasklet) = self.vm.next_runnable().filter(|_| self.spinning.is_power_of_two()) {
+            let (name, traceback) = (self.vm.name_of(tasklet), self.vm.traceback(tasklet));
+            let place = traceback.lines().find(|line| *line != "in Rust").unwrap_or("Rust code").to_owned();
+            report.notes.push(format!(
+                "scripts had {} turns in this frame, and its time was up: {name}, in {place}, lets others run and has \
+                 its turn again at once; to wait for the next frame there is synchro.yield()",
+                report.slices
+            ));
+        }
     }
 
     /// The lines of source that a message speaks of, or else the innermost call.

@@ -114,6 +114,8 @@ pub struct ScriptHost {
     pub(crate) cleared: bool,
     /// Slices and messages when the last frame ended.
     pub(crate) counted: (u64, u64),
+    /// How many frames in a row somebody has spent with turns of no use.
+    pub(crate) spinning: u32,
     printed: Rc<RefCell<Vec<String>>>,
 }
 
@@ -124,7 +126,8 @@ impl ScriptHost {
             registry: Registry::builder(),
             source: Source::None,
             watch: true,
-            vm: VmConfig { slice: SliceLimit::time(Duration::from_millis(5)), ..VmConfig::default() },
+            vm: VmConfig::default(),
+            slice: None,
             budget: Duration::from_millis(250).into(),
             time: RealTime::default(),
             dilation: None,
@@ -232,6 +235,7 @@ pub struct HostBuilder {
     source: Source,
     watch: bool,
     vm: VmConfig,
+    slice: Option<SliceLimit>,
     budget: Budget,
     time: RealTime,
     dilation: Option<TimeDilation>,
@@ -245,6 +249,20 @@ pub struct HostBuilder {
     direct: bool,
     park: bool,
     profiles: Profiles,
+}
+
+/// How long a slice may be if nothing is said.
+const SLICE: Duration = Duration::from_millis(5);
+
+/// But no longer than this part of the budget, so that others have a turn in the same frame; and no shorter than this.
+const SLICES_A_FRAME: u32 = 4;
+const SHORTEST_SLICE: Duration = Duration::from_micros(250);
+
+fn default_slice(budget: Budget) -> SliceLimit {
+    SliceLimit::time(match budget {
+        Budget::Time(budget) => SLICE.min(budget / SLICES_A_FRAME).max(SHORTEST_SLICE),
+        Budget::Ticks(_) | Budget::Unlimited => SLICE,
+    })
 }
 
 /// A slice that takes longer is warned of, unless something else is said (`semantics.md` 5.23).
@@ -468,8 +486,9 @@ impl HostBuilder {
     }
 
     /// How long a tasklet may run without giving control away, and what becomes of one that does not.
-    /// Default: after 5 ms it is interrupted and goes on in the next frame; where the VM can't suspend
-    /// it, it gets an error of kind `budget` after 50 ms, which its `pcall` doesn't stop.
+    /// Default: after 5 ms, or after a quarter of the [budget](Self::budget) if that is less, it is interrupted and goes on
+    /// in the next frame; where the VM can't suspend it, it gets an error of kind `budget` after ten times as long,
+    /// which its `pcall` doesn't stop. One slice as long as the budget would leave nothing of a frame to all others.
     ///
     /// ```
     /// use bluetick::{OverrunPolicy, ScriptHost, SliceLimit};
@@ -479,7 +498,7 @@ impl HostBuilder {
     /// let builder = ScriptHost::builder().slice(slice);
     /// ```
     pub fn slice(mut self, slice: SliceLimit) -> Self {
-        self.vm.slice = slice;
+        self.slice = Some(slice);
         self
     }
 
@@ -561,7 +580,8 @@ impl HostBuilder {
             Source::Folder(folder) => Library::open(folder)?,
             Source::Library(library) => library,
         });
-        let vm = Vm::new(self.vm)?;
+        let slice = self.slice.unwrap_or_else(|| default_slice(self.budget));
+        let vm = Vm::new(VmConfig { slice, ..self.vm })?;
         let clocks = SharedClocks::new(self.dilation);
         let synchro = Rc::new(RefCell::new(Synchro::default()));
         let instances = Rc::new(RefCell::new(Instances::default()));
@@ -654,6 +674,7 @@ impl HostBuilder {
             cleared: false,
             acting,
             counted: (0, 0),
+            spinning: 0,
             printed: self.printed.unwrap_or_default(),
         })
     }

@@ -471,6 +471,11 @@ impl Instances {
         }
     }
 
+    /// The scripts that have run, and what the memory of their tasklets is counted in.
+    pub fn memory_categories(&self) -> impl Iterator<Item = (&str, u8)> {
+        self.categories.iter().map(|(script, &category)| (script.as_str(), category))
+    }
+
     /// What the memory of a script's tasklets is counted in.
     pub fn memory_category(&self, script: &str) -> Option<u8> {
         self.categories.get(script).copied()

@@ -104,4 +104,5 @@ pub use stuck::{Stuck, Which, Why};
 pub use synchro::SynchroHandle;
 pub use tasklet::TaskletContext;
 pub use ticker::{TickerContext, TickerId};
+pub use timekeeping::ScriptTime;
 pub use watchdog::StuckFrame;

@@ -6,7 +6,9 @@
 //! up: at the first look that finds it so, between two slices. There is a look after 32 slices at most, after every
 //! slice that was interrupted, and whenever a quarter of what a slice may take has passed (1.25 ms; a thread tells, as
 //! far as it gets a core). So a frame exceeds its budget by little more than what a slice may take
-//! ([`overshoot`](crate::FrameReport::overshoot)): 5 ms, or 50 ms of one that can't be suspended.
+//! ([`overshoot`](crate::FrameReport::overshoot)): 5 ms, or 50 ms of one that can't be suspended. With a budget below 20
+//! ms a slice is no longer than a quarter of it, unless the game says otherwise, so that a tasklet that never gives control
+//! away leaves the most of each frame to the others.
 //!
 //! A slice is limited too ([`HostBuilder::slice`](crate::HostBuilder::slice)): a tasklet that does not give control
 //! away is interrupted after 5 ms, wherever the VM can suspend it, in `pcall` and in coroutines of its own as well. (Time

@@ -82,6 +82,7 @@ impl ScriptHost {
     pub(crate) fn begin_reloads(&mut self, world: &mut World, report: &mut FrameReport) {
         let Carried(carried) = std::mem::take(&mut self.carried);
         report.notes.extend(carried.notes);
+        report.gone.extend(carried.gone);
         report.failures.extend(carried.failures);
         if let Some(mut messages) =
             world.get_resource_mut::<Messages<ScriptReload>>().filter(|_| self.keeps_messages)
@@ -117,7 +118,7 @@ impl ScriptHost {
     /// Brings changed files in, and starts again what has failed because of them.
     fn take_in(&mut self, world: &mut World, changes: ChangeSet, report: &mut FrameReport) {
         let began = Instant::now();
-        let Reloaded { report: mut reload, changed, moved, notes, renamed } =
+        let Reloaded { report: mut reload, changed, moved, notes, renamed, gone } =
             self.reloader.apply(&self.vm, &self.library, changes);
         for (from, to) in renamed {
             self.instances.borrow_mut().rename(world, &self.vm, &from, &to);
@@ -125,6 +126,7 @@ impl ScriptHost {
             self.profiled.take();
         }
         report.notes.extend(notes);
+        report.gone.extend(gone);
         if !reload.is_refused() {
             self.restart_instead(world, &mut reload);
             self.migrate(world, &mut reload);

@@ -18,6 +18,8 @@ pub(crate) struct Reloaded {
     pub notes: Vec<String>,
     /// Scripts that go on under another name.
     pub renamed: Vec<(String, String)>,
+    /// Scripts whose files are not there any more under this name.
+    pub gone: Vec<String>,
 }
 
 /// Remembers what is still to be reloaded.
@@ -52,17 +54,21 @@ impl Reloader {
                 ChangeKind::Renamed { from, .. } => {
                     let from = from.as_str().to_owned();
                     reloaded.notes.push(format!("{from}.luau is {name}.luau now"));
+                    reloaded.gone.push(from.clone());
                     if vm.rename_module(&from, &name, &format!("{name}.luau")) {
                         self.waiting.remove(&from);
                         reloaded.renamed.push((from, name));
                     }
                     names.insert(change.name);
                 }
-                ChangeKind::Removed if is_loaded => {
-                    reloaded.notes.push(format!("RL005  {name} was deleted; its last version goes on"));
-                }
                 ChangeKind::Removed => {
-                    reloaded.notes.push(format!("{name}.luau was deleted; nobody has used it"));
+                    reloaded.notes.push(match is_loaded {
+                        true => format!("RL005  {name} was deleted; its last version goes on"),
+                        false => format!("{name}.luau was deleted; nobody has used it"),
+                    });
+                    // A text that was refused waits no longer.
+                    self.waiting.remove(&name);
+                    reloaded.gone.push(name);
                 }
                 ChangeKind::Unreadable(error) => reloaded.notes.push(format!("RL007  {error}")),
             }

@@ -119,6 +119,8 @@ pub(crate) struct Sleepers {
     clocks: Vec<Queue>,
     asleep: SecondaryMap<TaskletId, Asleep>,
     slept: u64,
+    /// Those that are due, while they are woken.
+    due: Vec<Entry>,
 }
 
 impl Sleepers {
@@ -140,7 +142,10 @@ impl Sleepers {
         let Some(sleepers) = self.clocks.get_mut(usize::from(clock)) else { return 0 };
         let mut woken = 0;
         sleepers.advance(now);
-        while let Some(Entry { wait, number, .. }) = sleepers.pop_due(now + TOLERANCE) {
+        // Two loops: in the second one no branch is hard to foresee, so the processor waits for the memory of several
+        // tasklets at once.
+        self.due.extend(std::iter::from_fn(|| sleepers.pop_due(now + TOLERANCE)));
+        for Entry { wait, number, .. } in self.due.drain(..) {
             if self.asleep.get(wait.tasklet).is_some_and(|asleep| asleep.number == number) {
                 self.asleep.remove(wait.tasklet);
                 woken += usize::from(vm.wake(wait.tasklet, wait.parking));

@@ -12,6 +12,18 @@ use crate::ticker::{TickerContext, TickerId};
 use bevy_ecs::entity::Entity;
 use bevy_ecs::world::World;
 use bluetick_scripting::Error;
+use std::time::Duration;
+
+/// How long the tasklets of a script have run; see [`ScriptHost::script_times`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScriptTime {
+    /// The script, by its path under the script folder.
+    pub script: String,
+    /// Their turns.
+    pub slices: u64,
+    /// How long these took, all together.
+    pub time: Duration,
+}
 
 impl ScriptHost {
     /// The clocks, as they stood in the last frame.
@@ -163,6 +175,43 @@ impl ScriptHost {
     pub fn script_memory(&self, script: &str) -> usize {
         let category = self.instances.borrow().memory_category(script);
         category.map_or(0, |category| self.vm.memory_in(category))
+    }
+
+    /// Who takes the time: how long the tasklets of each script have run so far, of all entities together, those first
+    /// that took longest. Measured with [`HostBuilder::accounting`](crate::HostBuilder::accounting); without it
+    /// nobody took any. What Rust functions take that a script has called is its own. Of more than 254 scripts the later
+    /// ones are counted together, under the name of one of them.
+    ///
+    /// ```
+    /// use bevy_ecs::world::World;
+    /// use bluetick::{Library, Script, ScriptHost};
+    ///
+    /// let npc = "return { run = function(self) while true do synchro.yield() end end }";
+    /// let mut world = World::new();
+    /// let builder = ScriptHost::builder().library(Library::in_memory([("npc", npc)])).accounting(true);
+    /// let mut host = builder.build(&mut world)?;
+    /// world.spawn(Script::new("npc"));
+    /// for _ in 0..10 {
+    ///     host.tick(&mut world, 0.02);
+    /// }
+    /// let npc = &host.script_times()[0];
+    /// assert_eq!((npc.script.as_str(), npc.slices), ("npc", 10));
+    /// println!("{} took {:?} in all", npc.script, npc.time);
+    /// # Ok::<(), bluetick::BuildError>(())
+    /// ```
+    pub fn script_times(&self) -> Vec<ScriptTime> {
+        let instances = self.instances.borrow();
+        let mut scripts: Vec<_> = instances.memory_categories().collect();
+        scripts.sort_unstable();
+        scripts.sort_by_key(|&(_, category)| category);
+        scripts.dedup_by_key(|&mut (_, category)| category);
+        let times = scripts.into_iter().map(|(script, category)| {
+            let (slices, time) = self.vm.time_in(category);
+            ScriptTime { script: script.into(), slices, time }
+        });
+        let mut times: Vec<_> = times.collect();
+        times.sort_by(|one, other| other.time.cmp(&one.time).then_with(|| one.script.cmp(&other.script)));
+        times
     }
 
     /// How many tasklets sleep by a clock. Takes time proportional to them.

@@ -8,21 +8,23 @@
 //! | operation | about | bound |
 //! |---|---|---|
 //! | `schedule()` of a script, there and back | 280 | 300: `lua_resume` and a C function that yields |
-//! | a value from script to script: two switches | 760 | 600: two of those |
-//! | a number from a script to Rust or back: two switches | 850 | 330: one of either |
-//! | `schedule()` in Rust | 100 | 35: a resume and a suspend of corosensei |
-//! | a value from Rust to Rust: two switches | 290 | 70: two of those |
+//! | a value from script to script: two switches | 750 | 600: two of those |
+//! | a number from a script to Rust or back: two switches | 570 | 330: one of either |
+//! | `schedule()` in Rust | 85 | 35: a resume and a suspend of corosensei |
+//! | a value from Rust to Rust: two switches | 260 | 70: two of those |
 //! | a tasklet made, one switch, its end | 3100 | 2900: a new coroutine and two resumes |
 //! | the same, but blocked and killed | 5200 | |
-//! | `synchro.sleep` until the next frame, with its share of the tick | 1200 | |
+//! | `synchro.sleep` until the next frame, with its share of the tick | 1100 | |
+//! | `synchro.yield`, likewise | 580 | |
 //!
 //! # Why
 //!
 //! A switch is a return to the loop ([crate docs](crate#how-it-is-built)). The loop looks at 64 bytes of the next
 //! tasklet's record, which say in one comparison whether there is anything more to do than to resume it, and at one
 //! flag of its own for everything that comes between two slices. Queues link records by address, and records never
-//! move. No operation of the table allocates, but for making a tasklet. Whose turn is next is fetched into the cache
-//! while somebody else runs: a ring of a million costs what a ring of a million bare coroutines does.
+//! move. No operation of the table allocates, but for making a tasklet. What the next three will need is fetched into the
+//! cache while somebody else runs, a step for each: a ring of a million takes less time than a ring of a million bare
+//! coroutines.
 //!
 //! A value moves from the sender's stack to the receiver's, or from one Rust frame to another, as it is. Between a
 //! script and Rust a number goes by itself; everything else is converted by mlua, which takes longer

@@ -206,8 +206,8 @@ fn s50_a_build_without_the_feature_has_nothing_of_it_inside() {
     let program = std::fs::read(std::env::current_exe().expect("this program")).expect("it can be read");
     // In two parts, so that this text is not what is found.
     for name in ["move_frame", "set_source", "visit", "self_check", "repoint"] {
-        let symbol = [b"\0bt_", name.as_bytes(), b"\0"].concat();
+        let symbol = [b"\0bluetick_", name.as_bytes(), b"\0"].concat();
         let inside = program.windows(symbol.len()).any(|window| window == symbol);
-        assert_eq!(inside, cfg!(feature = "reload"), "bt_{name}");
+        assert_eq!(inside, cfg!(feature = "reload"), "bluetick_{name}");
     }
 }

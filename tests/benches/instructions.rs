@@ -47,7 +47,7 @@ const RAW_SPAWN: &str = "raw: new coroutine and two resumes";
 
 const RAW_READ: &str = "raw: read of a field by a C function";
 
-const OPERATIONS: [Operation; 15] = [
+const OPERATIONS: [Operation; 16] = [
     Operation { name: RAW_SWITCH, run: raw_yield, limit: None },
     Operation { name: RAW_SUSPEND, run: raw_suspend, limit: None },
     Operation { name: RAW_SPAWN, run: raw_spawn, limit: None },
@@ -82,7 +82,12 @@ const OPERATIONS: [Operation; 15] = [
     Operation { name: "spawn, one switch, end, Rust", run: rust_spawn, limit: Some((RAW_SPAWN, 1.0)) },
     Operation {
         name: "sleep until the next frame, with its share of the tick",
-        run: sleep,
+        run: |n| frames("synchro.sleep(0.01)", n),
+        limit: Some((RAW_SWITCH, 1.0)),
+    },
+    Operation {
+        name: "yield until the next frame, with its share of the tick",
+        run: |n| frames("synchro.yield()", n),
         limit: Some((RAW_SWITCH, 1.0)),
     },
     Operation {
@@ -369,11 +374,12 @@ fn rust_spawn(count: usize) {
     slices(&vm, 3 * count)
 }
 
-fn sleep(count: usize) {
+/// Scripts that do this in each frame.
+fn frames(line: &str, count: usize) {
     const ENTITIES: usize = 100;
     let mut world = World::new();
-    let text = "local It = {} function It.run(self) while true do synchro.sleep(0.01) end end return It";
-    let library = Library::in_memory([("it", text)]);
+    let text = format!("local It = {{}} function It.run(self) while true do {line} end end return It");
+    let library = Library::in_memory([("it", text.as_str())]);
     let mut host = ScriptHost::builder().library(library).build(&mut world).expect("a host");
     for _ in 0..ENTITIES {
         world.spawn(Script::new("it"));

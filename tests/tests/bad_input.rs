@@ -339,6 +339,37 @@ fn a_script_can_catch_that_memory_has_run_out() {
     assert_eq!(trial.game.printed(), "false\tmemory\ttrue on");
 }
 
+/// A script that keeps half of what there may be, and twenty that leave garbage behind in each frame.
+#[test]
+fn garbage_beside_a_heap_that_is_half_full_costs_nobody_his_memory() {
+    for limit in [16 << 20, 12 << 20] {
+        let keeper = "local It = {} function It.run(self)
+            self.state.kept = {}
+            for i = 1, 80000 do self.state.kept[i] = { i, i, i } end
+            synchro.sleep(80000)
+        end return It";
+        let user = "local It = {} function It.run(self)
+            while true do
+                local all = {}
+                for i = 1, 10 do all[i] = { i } end
+                synchro.yield()
+            end
+        end return It";
+        let mut world = World::new();
+        let library = Library::in_memory([("keeper", keeper), ("user", user)]);
+        let builder = ScriptHost::builder().library(library).budget(Duration::MAX).memory_limit(limit);
+        let mut host = builder.build(&mut world).expect("a host");
+        world.spawn(Script::new("keeper"));
+        for _ in 0..20 {
+            world.spawn(Script::new("user"));
+        }
+        for frame in 0..1500 {
+            let report = host.tick(&mut world, 0.01);
+            assert!(report.failures.is_empty(), "{limit}, frame {frame}: {}", report.failures[0]);
+        }
+    }
+}
+
 #[test]
 fn a_world_too_large_for_the_memory_limit_is_reported_and_what_runs_goes_on() {
     let mut trial = Trial::with("synchro.sleep(1000)", &[], |builder| builder.memory_limit(6 << 20));

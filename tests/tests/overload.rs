@@ -357,3 +357,39 @@ fn under_pressure_garbage_is_collected_although_frames_leave_no_time_for_it() {
     }
     assert!(peak < 4 * live.max(300_000), "{live} bytes, at most {peak}");
 }
+
+/// Who waits with `scheduler.schedule()` for something that comes with a frame has its turn again in the same one.
+#[test]
+fn who_has_turn_upon_turn_in_a_frame_is_told_of() {
+    let body = "\nwhile not self.state.done do scheduler.schedule() end";
+    let idle = "while true do synchro.yield() end";
+    let mut game = Game::build([("bad", script(body)), ("idle", script(idle))], |builder| {
+        builder.budget(Budget::Ticks(100_000)).slice(SliceLimit::ticks(SLICE))
+    });
+    game.spawn("idle");
+    let notes: Vec<String> = (0..3).flat_map(|_| game.frame().notes).collect();
+    assert!(notes.is_empty(), "{notes:?}");
+    game.spawn("bad");
+    let notes: Vec<usize> = (0..10).map(|_| game.frame().notes.len()).collect();
+    assert_eq!(notes.iter().sum::<usize>(), 4, "in the first, second, fourth and eighth frame: {notes:?}");
+    game.spawn("bad");
+    let notes: Vec<String> = (0..8).flat_map(|_| game.frame().notes).collect();
+    let note = &notes[0];
+    assert!(
+        note.contains("tasklet 'bad of entity") && note.contains("bad.luau:2 in function 'run'"),
+        "{note}"
+    );
+    assert!(note.ends_with("there is synchro.yield()"), "{note}");
+}
+
+/// A slice as long as the budget would be all of the frame.
+#[test]
+fn a_loop_without_end_leaves_others_their_turns_whatever_the_budget() {
+    for millis in [1, 4, 20, 250] {
+        let budget = std::time::Duration::from_millis(millis);
+        let builder = bluetick::ScriptHost::builder().budget(budget);
+        let host = builder.build(&mut World::new()).expect("a host");
+        let bluetick::Budget::Time(slice) = host.vm().slice_limit().length else { panic!("it is a time") };
+        assert!(slice <= budget / 4 && slice <= std::time::Duration::from_millis(5), "{millis}: {slice:?}");
+    }
+}

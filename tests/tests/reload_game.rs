@@ -294,9 +294,13 @@ fn a_deleted_file_stops_nothing_and_may_come_back() {
     let mut game = Game::new([("guard", guard("print(1)"))]);
     let entity = game.spawn("guard");
     game.frames(1);
+    // With a text that was refused: nobody waits for that any more.
+    game.save("guard", "return {");
+    refused(&mut game);
     game.library.remove("guard");
     let report = game.frame();
     assert!(report.failures.is_empty());
+    assert_eq!(report.gone, ["guard"]);
     assert!(
         report.notes.iter().any(|note| note.contains("RL005") && note.contains("guard")),
         "{:?}",
@@ -304,7 +308,7 @@ fn a_deleted_file_stops_nothing_and_may_come_back() {
     );
     game.spawn("guard");
     game.frames(1);
-    assert_eq!(game.printed(), "1 1 1 1", "starting uses the last good version");
+    assert_eq!(game.printed(), "1 1 1 1 1", "starting uses the last good version");
     assert_eq!(game.status(entity), ScriptStatus::Running);
     game.save("guard", guard("print(2)"));
     reloaded(&mut game);

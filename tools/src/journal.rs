@@ -195,6 +195,11 @@ impl Journal {
         keep(&mut self.reloads, stamp, reload);
     }
 
+    /// The file of a module is gone, and with it a text of it that was refused.
+    pub fn forget(&mut self, module: &str) {
+        self.refused.remove(module);
+    }
+
     /// A script erred. Where the same message came from the same place before and nobody has done anything about it
     /// since, that error counts on, so that a typo in ten thousand tasklets is one error.
     pub fn error(&mut self, mut error: ScriptError) {
@@ -479,6 +484,9 @@ mod tests {
         assert_eq!(journal.refused(), 1);
         journal.reload(reload(false, &["guard", "util"], &[]));
         assert_eq!(journal.refused(), 0);
+        journal.reload(reload(true, &["guard", "util"], &[]));
+        journal.forget("guard");
+        assert_eq!(journal.refused(), 1, "its text is gone with its file");
     }
 
     #[test]

@@ -150,6 +150,9 @@ impl Live {
         for note in report.notes {
             self.journal.log(note);
         }
+        for module in &report.gone {
+            self.journal.forget(module);
+        }
         // One that was retried and has failed again leaves their number as it was.
         let has_failed = report.failures.iter().any(|failure| failure.parked.is_some());
         let has_changed = report.reload.is_some() || report.parked != self.parked || has_failed;

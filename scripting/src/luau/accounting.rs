@@ -81,6 +81,10 @@ pub(super) struct Accounting {
     since: Cell<Duration>,
     began: Cell<Duration>,
     in_slice: Cell<bool>,
+    /// What the memory of the slice's tasklet counts among.
+    category: Cell<u8>,
+    /// Slices of each such category, and how long they took.
+    by_category: RefCell<Vec<(u64, Duration)>>,
     longest: RefCell<Option<LongestSlice>>,
     /// Slices that are longer are warned of; if there is a limit.
     warning: Cell<Option<Duration>>,
@@ -103,9 +107,10 @@ impl Accounting {
         self.source.borrow().as_ref().map_or(Duration::ZERO, |source| source())
     }
 
-    /// A slice begins.
-    pub fn begin(&self) {
+    /// A slice begins, of a tasklet whose memory counts among that of this category.
+    pub fn begin(&self, category: u8) {
         let now = self.now();
+        self.category.set(category);
         self.began.set(now);
         self.since.set(now);
         self.in_slice.set(true);
@@ -150,6 +155,14 @@ impl Machine {
         let took = now.saturating_sub(self.accounting.began.get());
         self.accounting.settle(id, now);
         self.accounting.in_slice.set(false);
+        let category = usize::from(self.accounting.category.get());
+        let mut sums = self.accounting.by_category.borrow_mut();
+        if sums.len() <= category {
+            sums.resize(category + 1, Default::default());
+        }
+        let (slices, time) = &mut sums[category];
+        (*slices, *time) = (*slices + 1, *time + took);
+        drop(sums);
         let scheduler = self.scheduler();
         let node = self.accounting.open.borrow().get(&id).and_then(|open| open.last()).map(|open| open.node);
         let tasklet = scheduler.tasklets.get_mut(id);
@@ -239,6 +252,12 @@ impl Machine {
 }
 
 impl Vm {
+    /// How many slices tasklets of a [category](Self::set_memory_category) have run, and how long these took, all
+    /// together, while time was [measured](Self::set_accounting).
+    pub fn time_in(&self, category: u8) -> (u64, Duration) {
+        self.machine().accounting.by_category.borrow().get(usize::from(category)).copied().unwrap_or_default()
+    }
+
     /// Measures how long tasklets run, by this clock: the time since some start. With `None` not any more, which
     /// is the default. It costs two looks at the clock for each slice.
     pub fn set_accounting(&self, source: Option<Rc<dyn Fn() -> Duration>>) {

@@ -5,8 +5,9 @@ use super::ffi::*;
 use super::machine::Machine;
 use super::value::to_bytes;
 use super::vm::Vm;
+use super::{stack, state};
 use crate::native::Height;
-use crate::scheduler::{Channel, ChannelId, Error, ErrorKind, Link, Overflow, TaskletId, Turn};
+use crate::scheduler::{Channel, ChannelId, Error, ErrorKind, Link, Overflow, Tasklet, TaskletId, Turn};
 use mlua::{FromLua, Function, IntoLua, Value};
 use std::ffi::{CStr, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -42,6 +43,8 @@ pub enum Reply {
 pub struct Call<'a> {
     L: *mut lua_State,
     machine: &'a Machine,
+    /// The head of the queue when it began: the caller, if that is a tasklet.
+    head: Link<Tasklet>,
     /// How many results it has pushed.
     pushed: c_int,
     /// What it is to raise.
@@ -145,13 +148,10 @@ impl Call<'_> {
     /// The argument at `index`, counted from 1, as a number. An error of kind `type` if it is missing
     /// or something else; a number in a string is something else.
     pub fn number(&self, index: c_int, what: &str) -> Result<f64, Error> {
+        let number = usize::try_from(index).ok().filter(|&number| number > 0);
         // SAFETY: `L` is the state of the running call.
-        unsafe {
-            match lua_type(self.L, index) {
-                LUA_TNUMBER => Ok(lua_tonumber(self.L, index)),
-                _ => Err(self.wrong_type(index, what, "a number")),
-            }
-        }
+        let number = number.and_then(|number| unsafe { stack::number_argument(self.L, number) });
+        number.ok_or_else(|| self.wrong_type(index, what, "a number"))
     }
 
     /// Like [`number`](Self::number); `None` if the argument is missing or nil.
@@ -220,6 +220,24 @@ impl Call<'_> {
     #[inline]
     pub fn park(&mut self, verb: &str) -> Result<Wait, Error> {
         let scheduler = self.machine.scheduler();
+        let me = scheduler.head;
+        // SAFETY: `L` is the state of the running call.
+        if me != self.head || !unsafe { self.machine.is_unhindered(self.L) } {
+            self.check_place(verb)?;
+        }
+        match scheduler.park() {
+            Ok(Turn::Switch) => {
+                Ok(Wait { tasklet: scheduler.id(me), parking: scheduler.member(me).parkings })
+            }
+            Ok(Turn::Keep) => Err(Self::outside(verb)),
+            Err(kind) => Err(self.refused(verb, kind)),
+        }
+    }
+
+    /// An error if the caller can't wait where it is.
+    #[cold]
+    fn check_place(&self, verb: &str) -> Result<(), Error> {
+        let scheduler = self.machine.scheduler();
         let me = scheduler.current();
         if scheduler.in_callback
             || self.machine.running.get() != me
@@ -228,14 +246,7 @@ impl Call<'_> {
             return Err(Self::outside(verb));
         }
         // SAFETY: `L` is the state of the running call.
-        if !unsafe { self.machine.can_block(self.L) } {
-            return Err(self.boundary(verb));
-        }
-        match scheduler.park() {
-            Ok(Turn::Switch) => Ok(Wait { tasklet: me, parking: scheduler.tasklets[me].parkings }),
-            Ok(Turn::Keep) => Err(Self::outside(verb)),
-            Err(kind) => Err(self.refused(verb, kind)),
-        }
+        if unsafe { self.machine.can_block(self.L) } { Ok(()) } else { Err(self.boundary(verb)) }
     }
 
     #[cold]
@@ -277,11 +288,11 @@ impl Call<'_> {
                 Ok(Reply::Parked(_)) => PARKED,
                 Ok(Reply::Nothing) => 0,
                 Ok(Reply::Number(number)) => {
-                    lua_pushnumber(self.L, number);
+                    stack::push_number(self.L, number);
                     1
                 }
                 Ok(Reply::Boolean(truth)) => {
-                    lua_pushboolean(self.L, c_int::from(truth));
+                    stack::push_boolean(self.L, truth);
                     1
                 }
                 Ok(Reply::Pushed(n)) => n.clamp(0, self.pushed),
@@ -467,7 +478,7 @@ unsafe extern "C-unwind" fn call_host(L: *mut lua_State) -> c_int {
     // SAFETY: a C function called by the VM; its upvalue is the function, whose machine outlives the
     // VM.
     unsafe {
-        let function = &*lua_touserdata(L, lua_upvalueindex(1)).cast::<HostFunction>();
+        let function = &*stack::userdata_upvalue(L).cast::<HostFunction>();
         perform(L, &*function.machine, |call| (function.f)(call))
     }
 }
@@ -496,14 +507,14 @@ unsafe fn perform(L: *mut lua_State, machine: &Machine, f: impl FnOnce(&mut Call
     // SAFETY: the caller's. Nothing but plain data is alive when an error is raised.
     unsafe {
         let head = machine.scheduler().head;
-        let mut call = Call { L, machine, pushed: 0, error: None };
+        let mut call = Call { L, machine, head, pushed: 0, error: None };
         let results = match catch_unwind(AssertUnwindSafe(|| f(&mut call))) {
             Ok(results) => results,
             Err(panic) => call.fail(crate::native::panicked(&*panic)),
         };
         if machine.scheduler().head != head {
             if results == PARKED {
-                lua_pushnil(L);
+                state::push_slot(L);
                 return machine.suspend(L, head);
             }
             // It has parked its caller and then returned something else: it has changed its mind.

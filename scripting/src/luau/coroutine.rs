@@ -211,7 +211,7 @@ unsafe extern "C-unwind" fn yield_(L: *mut lua_State) -> c_int {
                 L,
                 ErrorKind::Boundary,
                 "coroutine.yield in a tasklet's own body would give control to nobody; \
-                 use scheduler.schedule() to let others run",
+                 use scheduler.schedule() to let others run, or synchro.yield() to wait for the next frame",
             );
         }
         lua_yield(L, lua_gettop(L))

@@ -8,7 +8,7 @@
 use super::anchor::Anchor;
 use super::ffi::*;
 use super::machine::{Machine, protect};
-use super::run::{place, traceback};
+use super::traceback::{place, traceback};
 use super::value::{describe, push_error, push_str, to_bytes};
 use crate::scheduler::{Error, ErrorKind, Flags, Origin, TaskletId};
 use std::ffi::{CStr, CString, c_char, c_int};

@@ -323,7 +323,10 @@ impl Vm {
         let results = unsafe {
             self.lua().exec_raw::<MultiValue>(call, |L| {
                 let outer = super::interrupt::limit_load(L, LOAD_TICKS);
-                let status = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);
+                lua_pushcfunctiond(L, name_what_was_nil, c"error handler".as_ptr());
+                lua_insert(L, 1);
+                let status = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 1);
+                lua_remove(L, 1);
                 super::interrupt::end_limit(L, outer);
                 if status != LUA_OK {
                     lua_insert(L, 1);
@@ -421,4 +424,22 @@ pub fn excerpt(text: &str, line: u32) -> String {
         .map(|(text, number)| format!("{} {number:>4} | {text}", if number == line { '>' } else { ' ' }))
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+/// Adds to the message of an error, where it was raised, what was nil there by its name.
+unsafe extern "C-unwind" fn name_what_was_nil(L: *mut lua_State) -> c_int {
+    // SAFETY: called by the VM with an error, above the frames that have raised it.
+    unsafe {
+        lua_settop(L, 1);
+        if let Some(vm) = Machine::of(L).vm()
+            && let Some(message) = value::to_bytes(L, 1)
+            && let Ok(message) = std::str::from_utf8(message)
+        {
+            let hint = vm.name_nil(L, 1, message);
+            if !hint.is_empty() {
+                value::push_str(L, &(message.to_owned() + &hint));
+            }
+        }
+        1
+    }
 }

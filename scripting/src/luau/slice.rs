@@ -311,7 +311,7 @@ impl Machine {
         if self.watch.timer.is_asked() {
             let name = self.scheduler().name_of(self.running.get());
             // SAFETY: at a safepoint the stack can be read.
-            let traceback = unsafe { super::run::traceback(L) };
+            let traceback = unsafe { super::traceback::traceback(L) };
             self.watch.timer.answer(Sighting { name, traceback });
         }
     }
@@ -340,7 +340,7 @@ impl Machine {
         let stopped = !interruptible || self.watch.limit.ends_after(in_a_row);
         {
             // SAFETY: the interrupt is called at a safepoint, where the stack can be read.
-            let traceback = unsafe { super::run::traceback(L) };
+            let traceback = unsafe { super::traceback::traceback(L) };
             let place = innermost(&traceback).to_owned();
             let name = scheduler.name_of(me);
             self.watch.note(Overrun { tasklet: me, name, owner, place, traceback, in_a_row, stopped });
@@ -403,7 +403,7 @@ impl Machine {
                 } else {
                     format!("within {}, and can't be suspended: {}", limit.hard_limit(), self.obstacle(L))
                 };
-                let traceback = super::run::traceback(L);
+                let traceback = super::traceback::traceback(L);
                 let text = format!(
                     "{}: the tasklet did not give control away {how}; a long loop needs a \
                      synchro.yield() or synchro.be_nice() in it",
@@ -430,10 +430,10 @@ impl Machine {
             }
             let mut debug: lua_Debug = std::mem::zeroed();
             if lua_getinfo(L, 0, c"sn".as_ptr(), &mut debug) != 0
-                && super::run::text(debug.what) == "C"
+                && super::traceback::text(debug.what) == "C"
                 && !debug.name.is_null()
             {
-                return format!("it is in '{}'", super::run::text(debug.name));
+                return format!("it is in '{}'", super::traceback::text(debug.name));
             }
             format!("it is in {}", super::coroutine::boundary_name(L))
         }

@@ -101,6 +101,21 @@ mod fields {
         L.cast()
     }
 
+    /// Fetches what a resume touches beside the state itself, which has been fetched before; nothing for null.
+    ///
+    /// # Safety
+    /// `L` is a live state or null.
+    #[inline(always)]
+    pub unsafe fn prefetch(L: *mut lua_State) {
+        if !L.is_null() {
+            // SAFETY: the caller's.
+            unsafe {
+                crate::scheduler::prefetch((*state(L)).top);
+                crate::scheduler::prefetch((*state(L)).call);
+            }
+        }
+    }
+
     /// What the coroutine's creator has attached to it, or null.
     ///
     /// # Safety
@@ -247,6 +262,12 @@ mod interface {
 
     /// Nothing is taken for granted here.
     pub fn check() {}
+
+    /// Where a coroutine has what a resume touches is nobody's business here.
+    ///
+    /// # Safety
+    /// None.
+    pub unsafe fn prefetch(_: *mut lua_State) {}
 
     /// What the coroutine's creator has attached to it, or null.
     ///

@@ -102,7 +102,7 @@ pub(super) unsafe fn raise_at(
     unsafe {
         {
             let message = message.into();
-            push_error(L, kind, &(super::run::place(L, level) + &message));
+            push_error(L, kind, &(super::traceback::place(L, level) + &message));
         }
         lua_error(L)
     }

@@ -15,7 +15,7 @@ use std::rc::Rc;
 #[derive(Clone, Debug)]
 pub struct VmConfig {
     /// The most memory that the VM may use, in bytes. An allocation beyond it is an error of kind
-    /// `memory` in the script that asked for it. Default: 512 MiB.
+    /// `memory` in the script that asked for it. 0 is no limit. Default: 512 MiB.
     pub memory_limit: usize,
     /// How long a tasklet may run without giving control away. Default: without a limit.
     pub slice: SliceLimit,
@@ -83,7 +83,9 @@ impl Vm {
         // What the machine refers to doesn't move any more from here on.
         let vm = Rc::new(Self { modules: RefCell::default(), live: RefCell::default(), lua, machine });
         vm.machine.vm.set(&raw const *vm);
-        vm.machine.memory_limit.set(config.memory_limit);
+        if config.memory_limit > 0 {
+            vm.machine.memory_limit.set(config.memory_limit);
+        }
         // SAFETY: detached when this is dropped.
         vm.with_state(|L| unsafe { vm.machine.watch.timer.attach(L) })?;
         vm.install_require()?;
@@ -373,7 +375,7 @@ impl Vm {
         match scheduler.tasklets.get(tasklet) {
             Some(t) if t.alive() && tasklet != self.machine.running.get() => {
                 // SAFETY: the frames are suspended.
-                unsafe { super::run::traceback_of(t) }
+                unsafe { super::traceback::traceback_of(t) }
             }
             _ => String::new(),
         }
@@ -407,6 +409,14 @@ impl Vm {
         scheduler.queued - usize::from(scheduler.tasklets[scheduler.main].scheduled())
     }
 
+    /// Whose turn comes next, if anybody is in the run queue but the host's main one.
+    pub fn next_runnable(&self) -> Option<TaskletId> {
+        let scheduler = self.machine.scheduler();
+        let head = scheduler.head;
+        let next = if head == scheduler.main_link { scheduler.member(head).next } else { head };
+        (!next.is_none() && next != scheduler.main_link).then(|| scheduler.id(next))
+    }
+
     /// Slices run, and values handed over on channels, over all time.
     pub fn work_done(&self) -> (u64, u64) {
         let scheduler = self.machine.scheduler();
@@ -431,6 +441,11 @@ impl Vm {
     /// Slices that were used up since the last call: the first 100 of them.
     pub fn take_overruns(&self) -> Vec<Overrun> {
         self.machine.watch.take_overruns()
+    }
+
+    /// How much memory the VM may use, in bytes.
+    pub fn memory_limit(&self) -> usize {
+        self.machine.memory_limit.get()
     }
 
     /// Memory in use by the VM, in bytes.

@@ -6,6 +6,7 @@
 //! | `park.rs` | how it waits for the host |
 //! | `coroutine.rs` | Rust code on a stack of its own: how it is entered, waits and ends |
 //! | `stack.rs` | those stacks |
+//! | `transfer.rs` | hand-overs that take more than to move a value between two Rust frames |
 //! | `carrier.rs` | how a value of some type gets from one end of a channel to the other |
 //! | `queue.rs` | channels that keep values |
 //! | `uthread/` | the helpers on top of channels: those of scripts, for Rust |
@@ -34,6 +35,7 @@ mod queue;
 mod scheduler;
 mod stack;
 mod tasklet;
+mod transfer;
 pub mod uthread;
 
 pub(crate) use carrier::{Carrier, Exchange, Height};

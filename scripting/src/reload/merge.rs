@@ -125,6 +125,9 @@ pub(super) fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
+/// How much of a text a report shows.
+const SHOWN_TEXT: usize = 60;
+
 /// How a value reads in a report.
 pub(super) fn show(value: &Value) -> String {
     match value {
@@ -132,7 +135,11 @@ pub(super) fn show(value: &Value) -> String {
         Value::Boolean(b) => b.to_string(),
         Value::Integer(n) => n.to_string(),
         Value::Number(n) => n.to_string(),
-        Value::String(s) => format!("{:?}", s.to_string_lossy()),
+        Value::String(s) => {
+            let text = s.to_string_lossy();
+            let shown: String = text.chars().take(SHOWN_TEXT).collect();
+            format!("{shown:?}{}", if shown.len() < text.len() { "..." } else { "" })
+        }
         Value::Vector(v) => format!("({}, {}, {})", v.x(), v.y(), v.z()),
         Value::Table(t) => format!("a table of {}", fields(t).count()),
         other => format!("a {}", other.type_name()),

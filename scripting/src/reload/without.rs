@@ -93,7 +93,7 @@ impl Vm {
         Err(ParkFault::Off)
     }
 
-    pub(crate) fn name_nil(&self, _: *mut lua_State, _: &str) -> String {
+    pub(crate) fn name_nil(&self, _: *mut lua_State, _: std::ffi::c_int, _: &str) -> String {
         String::new()
     }
 

@@ -27,6 +27,7 @@ mod select;
 mod switch;
 mod tasklet;
 
+use crate::luau::state;
 use slotmap::SlotMap;
 use std::collections::{HashSet, VecDeque};
 
@@ -127,13 +128,16 @@ impl Scheduler {
         unsafe { link.get() }
     }
 
-    /// Somebody's turn comes soon: fetches the first of what it takes into the processor's cache, while somebody
-    /// else runs. That of its successor is on its way already.
+    /// Somebody's turn comes next: fetches what it takes into the processor's cache while somebody else runs, one step
+    /// for each of those that follow. What a step needs, the one before has fetched when that turn was further away.
     #[inline(always)]
     pub fn prefetch(&mut self, link: Link<Tasklet>) {
-        let tasklet = self.member(link);
-        prefetch(tasklet.thread);
-        prefetch(tasklet.next.address());
+        let Tasklet { thread, next, .. } = *self.member(link);
+        // SAFETY: a member's coroutine is alive.
+        unsafe { state::prefetch(thread) };
+        let then = self.member(next);
+        prefetch(then.thread);
+        prefetch(then.next.address());
     }
 
     /// A channel whose handle somebody holds: such a one exists.
@@ -198,7 +202,7 @@ impl Scheduler {
 
 /// For the cache of the processor: what lies there is needed soon.
 #[inline(always)]
-fn prefetch<T>(address: *const T) {
+pub(crate) fn prefetch<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch reads nothing, whatever the address.
     unsafe {

@@ -1,7 +1,7 @@
 //! Who runs next: every operation that may switch, as decisions about queues alone.
 //!
 //! Nothing here touches the VM. An operation that switches has put its caller where it waits and
-//! made the target the head of the run queue; the caller then returns to the [loop](super::run),
+//! made the target the head of the run queue; the caller then returns to the loop (`luau/run.rs`),
 //! which resumes the head. An operation that is refused has changed nothing.
 
 use super::Scheduler;
@@ -183,6 +183,7 @@ impl Scheduler {
             return false;
         }
         tasklet.place = Place::Floating;
+        super::prefetch(tasklet.thread);
         self.parked -= 1;
         self.append(link);
         true

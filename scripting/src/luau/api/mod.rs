@@ -3,11 +3,13 @@
 mod bounded;
 mod channel;
 mod debug;
+mod fields;
 mod protected;
 mod queue;
 mod scheduler;
 mod select;
 mod tasklet;
+mod transfer;
 
 use super::ffi::*;
 use super::machine::Machine;

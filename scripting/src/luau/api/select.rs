@@ -2,7 +2,8 @@
 
 use super::super::ffi::*;
 use super::super::machine::Machine;
-use super::channel::{ChannelHandle, announce, check, transfer};
+use super::channel::{ChannelHandle, check};
+use super::transfer::{announce, transfer};
 use super::{check_can_switch, check_running, end_turn, refuse};
 use crate::scheduler::{Channel, Direction, Link, Slot};
 use std::ffi::c_int;

@@ -32,7 +32,8 @@ pub(super) struct Told {
 impl Vm {
     /// What to add to the message of a body that has failed because something was nil:
     /// `: there is no global 'prnt' (did you mean 'print'?)`. Empty where that has no name, and for other messages.
-    pub(crate) fn name_nil(&self, body: *mut lua_State, message: &str) -> String {
+    /// So many frames are above the one that has failed.
+    pub(crate) fn name_nil(&self, body: *mut lua_State, above: c_int, message: &str) -> String {
         let called = message.ends_with("attempt to call a nil value");
         if !called && !message.contains("attempt to index nil with ") {
             return String::new();
@@ -43,8 +44,8 @@ impl Vm {
         }
         let internals = Internals::for_reading(self);
         let (_, thread) = innermost_failed(internals, body);
-        let number = internals.thread(thread).frames;
-        if number == 0 {
+        let number = internals.thread(thread).frames - above;
+        if number <= 0 {
             return String::new();
         }
         let frame = internals.frame(thread, number);

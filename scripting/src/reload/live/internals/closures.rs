@@ -14,7 +14,7 @@ impl Internals {
         // SAFETY: protected by mlua, which has pushed the function alone; only read, and nothing is left.
         let pushed = unsafe {
             vm.lua().exec_raw::<()>(function, |L| {
-                closure = bt_closure_at(L, 1);
+                closure = bluetick_closure_at(L, 1);
                 lua_settop(L, 0);
             })
         };
@@ -24,14 +24,14 @@ impl Internals {
     /// How many slots it has.
     pub fn slot_count(self, closure: *const Closure) -> usize {
         // SAFETY: a living closure (2).
-        unsafe { bt_closure_slots(closure) as usize }
+        unsafe { bluetick_closure_slots(closure) as usize }
     }
 
     /// What is in a slot.
     pub fn slot(self, closure: *const Closure, index: usize) -> Slot {
         let mut slot = Slot::default();
         // SAFETY: a living closure (2), and a number below its count of slots (5).
-        unsafe { bt_slot(closure, index as c_int, &mut slot) };
+        unsafe { bluetick_slot(closure, index as c_int, &mut slot) };
         slot
     }
 
@@ -39,7 +39,7 @@ impl Internals {
     pub fn set_slot(self, closure: *mut Closure, index: usize, mut slot: Slot) {
         // SAFETY: a living closure (2), and a number below its count of slots (5). What is in `slot` was
         // read or made since the collector was stopped, so it is alive; the barrier is there (4).
-        unsafe { bt_set_slot(self.L, closure, index as c_int, &mut slot) }
+        unsafe { bluetick_set_slot(self.L, closure, index as c_int, &mut slot) }
     }
 
     /// Has it run another prototype from its next call on, which has as many upvalues as it has slots.
@@ -47,26 +47,26 @@ impl Internals {
         // SAFETY: both are alive (2), and fit by the caller's word, which the VM asserts in builds for tests. No
         // running interpreter has the closure's old code at hand (1); frames of suspended ones were moved to
         // other code or to a clone before. The barrier is there (4).
-        unsafe { bt_repoint(self.L, closure, proto) }
+        unsafe { bluetick_repoint(self.L, closure, proto) }
     }
 
     /// Where it finds globals.
     pub fn environment(self, closure: *const Closure) -> *mut Environment {
         // SAFETY: a living closure (2).
-        unsafe { bt_environment(closure) }
+        unsafe { bluetick_environment(closure) }
     }
 
     /// Has it find globals elsewhere.
     pub fn set_environment(self, closure: *mut Closure, env: *mut Environment) {
         // SAFETY: both are alive (2); the barrier is there (4).
-        unsafe { bt_set_environment(self.L, closure, env) }
+        unsafe { bluetick_set_environment(self.L, closure, env) }
     }
 
     /// A closure of `proto` with the environment of `like` and empty slots; `None` without memory.
     pub fn new_closure(self, proto: *mut Proto, like: *const Closure) -> Option<*mut Closure> {
         // SAFETY: both are alive (2). It allocates, and catches what that raises (3); slots begin as nil. Until
         // somebody refers to the new closure, the stopped collector keeps it (2).
-        let closure = unsafe { bt_new_closure(self.L, proto, like) };
+        let closure = unsafe { bluetick_new_closure(self.L, proto, like) };
         (!closure.is_null()).then_some(closure)
     }
 
@@ -95,7 +95,7 @@ impl Internals {
         // given another that has as many as it has slots, none. Barriers are there (4).
         let pushed = unsafe {
             vm.lua().exec_raw::<()>(stub, |L| {
-                proto = bt_make_forwarder(L, 1, other, to, slots as c_int);
+                proto = bluetick_make_forwarder(L, 1, other, to, slots as c_int);
                 lua_settop(L, 0);
             })
         };
@@ -105,7 +105,7 @@ impl Internals {
     /// What is in it is a cell that closures share, or a value.
     pub fn is_cell(self, slot: &Slot) -> bool {
         // SAFETY: reads the tag of a value.
-        unsafe { bt_is_cell(slot) != 0 }
+        unsafe { bluetick_is_cell(slot) != 0 }
     }
 
     /// The value in a slot, or in its cell.
@@ -115,7 +115,7 @@ impl Internals {
         let pushed = unsafe {
             vm.lua().exec_raw::<Value>((), |L| {
                 luaL_checkstack(L, 1, std::ptr::null());
-                bt_push(L, &mut slot);
+                bluetick_push(L, &mut slot);
             })
         };
         pushed.unwrap_or(Value::Nil)
@@ -127,7 +127,7 @@ impl Internals {
         // SAFETY: protected by mlua, which has pushed the value alone; nothing is left.
         let pushed = unsafe {
             vm.lua().exec_raw::<()>(value, |L| {
-                bt_value_at(L, 1, &mut slot);
+                bluetick_value_at(L, 1, &mut slot);
                 lua_settop(L, 0);
             })
         };
@@ -141,7 +141,7 @@ impl Internals {
         // caller's `is_cell`, and alive (2); the barrier is there (4).
         let set = unsafe {
             vm.lua().exec_raw::<()>(value, |L| {
-                bt_set_cell(L, &mut cell, 1);
+                bluetick_set_cell(L, &mut cell, 1);
                 lua_settop(L, 0);
             })
         };
@@ -158,7 +158,7 @@ impl Internals {
         // what that raises (3). Until a closure has the cell, the stopped collector keeps it (2).
         let pushed = unsafe {
             vm.lua().exec_raw::<()>(value, |L| {
-                made = bt_new_cell(L, 1, &mut slot) != 0;
+                made = bluetick_new_cell(L, 1, &mut slot) != 0;
                 lua_settop(L, 0);
             })
         };

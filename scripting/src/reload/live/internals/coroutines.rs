@@ -13,7 +13,7 @@ impl Internals {
     pub fn thread(self, thread: *mut lua_State) -> ThreadState {
         let mut state = ThreadState::default();
         // SAFETY: a living coroutine (2), and a place for what is read.
-        unsafe { bt_read_thread(thread, &mut state) };
+        unsafe { bluetick_read_thread(thread, &mut state) };
         state
     }
 
@@ -21,28 +21,28 @@ impl Internals {
     pub fn frame(self, thread: *mut lua_State, frame: c_int) -> Frame {
         let mut out = Frame::default();
         // SAFETY: a living coroutine (2), one of its frames (5), and a place for what is read.
-        unsafe { bt_read_frame(thread, frame, &mut out) };
+        unsafe { bluetick_read_frame(thread, frame, &mut out) };
         out
     }
 
     /// The coroutine that a function of `coroutine.wrap` resumes.
     pub fn wrapped_thread(self, native: *const Closure) -> Option<*mut lua_State> {
         // SAFETY: a living closure of a C function (2), as the frame that it is of has said.
-        let thread = unsafe { bt_wrapped_thread(native) };
+        let thread = unsafe { bluetick_wrapped_thread(native) };
         (!thread.is_null()).then_some(thread)
     }
 
     /// The C function can be suspended in a call that it makes.
     pub fn has_continuation(self, native: *const Closure) -> bool {
         // SAFETY: as above.
-        unsafe { bt_has_continuation(native) != 0 }
+        unsafe { bluetick_has_continuation(native) != 0 }
     }
 
     /// The registers of a frame that open upvalues refer to.
     pub fn open_registers(self, thread: *mut lua_State, frame: c_int) -> Registers {
         let mut bits = [0; 4];
         // SAFETY: a living coroutine (2), one of its frames (5), and room for 256 bits.
-        unsafe { bt_open_registers(thread, frame, bits.as_mut_ptr()) };
+        unsafe { bluetick_open_registers(thread, frame, bits.as_mut_ptr()) };
         Registers::from_bits(bits)
     }
 
@@ -53,7 +53,7 @@ impl Internals {
         let pushed = unsafe {
             vm.lua().exec_raw::<Value>((), |L| {
                 luaL_checkstack(L, 1, std::ptr::null());
-                bt_push_register(L, thread, frame, c_int::from(reg));
+                bluetick_push_register(L, thread, frame, c_int::from(reg));
             })
         };
         pushed.unwrap_or(Value::Nil)
@@ -66,8 +66,8 @@ impl Internals {
         // SAFETY: as above, on the stack of the helper, which has room for one value at any time; it is
         // taken off again.
         unsafe {
-            bt_push_register(self.L, thread, frame, c_int::from(reg));
-            bt_value_at(self.L, -1, &mut slot);
+            bluetick_push_register(self.L, thread, frame, c_int::from(reg));
+            bluetick_value_at(self.L, -1, &mut slot);
             lua_settop(self.L, -2);
         }
         slot
@@ -77,21 +77,21 @@ impl Internals {
     pub fn register_is(self, thread: *mut lua_State, frame: c_int, reg: u8, slot: &Slot) -> bool {
         let mut slot = *slot;
         // SAFETY: as for `register`; compared without metamethods.
-        unsafe { bt_register_is(thread, frame, c_int::from(reg), &mut slot) != 0 }
+        unsafe { bluetick_register_is(thread, frame, c_int::from(reg), &mut slot) != 0 }
     }
 
     /// Makes room for `size` values on a suspended coroutine; false without memory.
     pub fn reserve(self, thread: *mut lua_State, size: c_int) -> bool {
         // SAFETY: a living coroutine (2) that doesn't run (1), so that nobody holds addresses in its stack;
         // what the VM itself refers to in it, it corrects. It catches what allocating raises (3).
-        unsafe { bt_reserve(thread, size) != 0 }
+        unsafe { bluetick_reserve(thread, size) != 0 }
     }
 
     /// The frame goes on with another closure, which runs the same prototype as the one before.
     pub fn set_frame_closure(self, thread: *mut lua_State, frame: c_int, closure: *mut Closure) {
         // SAFETY: a living coroutine that doesn't run (1, 2), one of its frames (5), a living closure. The frame's
         // code is that of the clone by the caller's word, so it stays alive; the barrier is there (4).
-        unsafe { bt_set_frame_closure(self.L, thread, frame, closure) }
+        unsafe { bluetick_set_frame_closure(self.L, thread, frame, closure) }
     }
 
     /// Moves a suspended frame to word `pc` of `code`, which `closure` runs or will run when all is done.
@@ -116,7 +116,7 @@ impl Internals {
         // among the sources. `code` is alive (2), and is kept so by `closure`, which the frame refers to from
         // now on. The stack has room by `reserve`. Barriers are there (4).
         unsafe {
-            bt_move_frame(
+            bluetick_move_frame(
                 self.L,
                 thread,
                 frame,
@@ -137,13 +137,13 @@ impl Internals {
         // SAFETY: a failed coroutine that nobody resumes any more, one of its frames of a script (5); `pc` begins
         // an instruction before which nothing but those registers is read later. It catches what growing
         // the stack raises (3), before it changes anything.
-        unsafe { bt_park(self.L, thread, frame, pc as c_int, c_int::from(registers)) != 0 }
+        unsafe { bluetick_park(self.L, thread, frame, pc as c_int, c_int::from(registers)) != 0 }
     }
 
     /// Suspends a failed coroutine in the C function of `frame`, which has a continuation.
     pub fn park_in_call(self, thread: *mut lua_State, frame: c_int) {
         // SAFETY: a failed coroutine that nobody resumes any more, and a frame of a C function that can be
         // resumed, as `has_continuation` has said (5).
-        unsafe { bt_park_in_call(thread, frame) }
+        unsafe { bluetick_park_in_call(thread, frame) }
     }
 }

@@ -133,7 +133,7 @@ static TValue* value_of(BtSlot* slot)
 }
 
 // Compares what the headers say with what the public functions say: 0, or which comparison failed.
-int bt_self_check(lua_State* L)
+int bluetick_self_check(lua_State* L)
 {
     if (!lua_checkstack(L, 4))
         return 1;
@@ -167,7 +167,7 @@ int bt_self_check(lua_State* L)
 }
 
 // Checks of a function that was loaded from known text: its prototype reads as the public functions say.
-int bt_self_check_function(lua_State* L, int index)
+int bluetick_self_check_function(lua_State* L, int index)
 {
     const TValue* o = luaA_toobject(L, index);
     if (!ttisfunction(o) || clvalue(o)->isC)
@@ -187,7 +187,7 @@ int bt_self_check_function(lua_State* L, int index)
     return 0;
 }
 
-void bt_visit(
+void bluetick_visit(
     lua_State* L,
     void* context,
     void (*on_closure)(void*, Closure*, uint64_t, int),
@@ -227,35 +227,35 @@ void bt_visit(
     );
 }
 
-void bt_validate(lua_State* L)
+void bluetick_validate(lua_State* L)
 {
     luaC_validate(L);
 }
 
-uint64_t bt_random(lua_State* L)
+uint64_t bluetick_random(lua_State* L)
 {
     return L->global->rngstate;
 }
 
-void bt_set_random(lua_State* L, uint64_t state)
+void bluetick_set_random(lua_State* L, uint64_t state)
 {
     L->global->rngstate = state;
 }
 
 // ---- prototypes
 
-Closure* bt_closure_at(lua_State* L, int index)
+Closure* bluetick_closure_at(lua_State* L, int index)
 {
     const TValue* o = luaA_toobject(L, index);
     return ttisfunction(o) && !clvalue(o)->isC ? clvalue(o) : nullptr;
 }
 
-Proto* bt_proto_of(Closure* c)
+Proto* bluetick_proto_of(Closure* c)
 {
     return c->l.p;
 }
 
-void bt_read_proto(const Proto* p, BtProto* out)
+void bluetick_read_proto(const Proto* p, BtProto* out)
 {
     out->code = p->code;
     out->plain_ops = p->debuginsn;
@@ -274,29 +274,29 @@ void bt_read_proto(const Proto* p, BtProto* out)
     out->stack = p->maxstacksize;
 }
 
-void bt_read_local(const Proto* p, int i, BtLocal* out)
+void bluetick_read_local(const Proto* p, int i, BtLocal* out)
 {
     const LocVar& v = p->locvars[i];
     *out = BtLocal{text_of(v.varname), v.startpc, v.endpc, v.reg};
 }
 
-BtText bt_upvalue_name(const Proto* p, int i)
+BtText bluetick_upvalue_name(const Proto* p, int i)
 {
     return text_of(p->upvalues[i]);
 }
 
-int bt_line(Proto* p, int pc)
+int bluetick_line(Proto* p, int pc)
 {
     return luaG_getline(p, pc);
 }
 
-int bt_op_length(int op)
+int bluetick_op_length(int op)
 {
     return Luau::getOpLength(LuauOpcode(op));
 }
 
 // A closure's bits are the prototype that it was made for.
-void bt_read_constant(const Proto* p, int i, BtConstant* out)
+void bluetick_read_constant(const Proto* p, int i, BtConstant* out)
 {
     const TValue* o = &p->k[i];
     *out = BtConstant{5, uint64_t(ttype(o)), BtText{nullptr, 0}};
@@ -318,27 +318,27 @@ void bt_read_constant(const Proto* p, int i, BtConstant* out)
         memcpy(&out->bits, vvalue(o), sizeof out->bits);
 }
 
-void bt_set_id(Proto* p, uint64_t id)
+void bluetick_set_id(Proto* p, uint64_t id)
 {
     p->userdata = reinterpret_cast<void*>(uintptr_t(id));
 }
 
 // From now on messages name the text of this prototype by the string at `index`.
-void bt_set_source(lua_State* L, Proto* p, int index)
+void bluetick_set_source(lua_State* L, Proto* p, int index)
 {
     TString* s = tsvalue(luaA_toobject(L, index));
     p->source = s;
     luaC_objbarrier(L, p, s);
 }
 
-void bt_set_child(lua_State* L, Proto* p, int i, Proto* child)
+void bluetick_set_child(lua_State* L, Proto* p, int i, Proto* child)
 {
     p->p[i] = child;
     luaC_objbarrier(L, p, child);
 }
 
 // The constant that the instruction at `pc` loads; 0 if it loads none.
-int bt_loaded_constant(const Proto* p, int pc, BtSlot* out)
+int bluetick_loaded_constant(const Proto* p, int pc, BtSlot* out)
 {
     Instruction i = p->code[pc];
     TValue* o = value_of(out);
@@ -366,25 +366,25 @@ int bt_loaded_constant(const Proto* p, int pc, BtSlot* out)
 
 // ---- values
 
-int bt_is_cell(const BtSlot* slot)
+int bluetick_is_cell(const BtSlot* slot)
 {
     return reinterpret_cast<const TValue*>(slot)->tt == LUA_TUPVAL;
 }
 
 // Pushes what a slot holds, or what its cell holds. The stack has room.
-void bt_push(lua_State* L, BtSlot* slot)
+void bluetick_push(lua_State* L, BtSlot* slot)
 {
     TValue* o = value_of(slot);
     setobj2s(L, L->top, ttisupval(o) ? upvalue(o)->v : o);
     L->top++;
 }
 
-void bt_value_at(lua_State* L, int index, BtSlot* out)
+void bluetick_value_at(lua_State* L, int index, BtSlot* out)
 {
     *value_of(out) = *luaA_toobject(L, index);
 }
 
-void bt_set_cell(lua_State* L, BtSlot* slot, int index)
+void bluetick_set_cell(lua_State* L, BtSlot* slot, int index)
 {
     UpVal* cell = upvalue(value_of(slot));
     setobj(L, cell->v, luaA_toobject(L, index));
@@ -392,7 +392,7 @@ void bt_set_cell(lua_State* L, BtSlot* slot, int index)
 }
 
 // A closed cell with the value at `index`; 0 without memory. It has to be given to a closure at once.
-int bt_new_cell(lua_State* L, int index, BtSlot* out)
+int bluetick_new_cell(lua_State* L, int index, BtSlot* out)
 {
     return guarded(
         L,
@@ -410,17 +410,17 @@ int bt_new_cell(lua_State* L, int index, BtSlot* out)
 
 // ---- closures
 
-int bt_closure_slots(const Closure* c)
+int bluetick_closure_slots(const Closure* c)
 {
     return c->nupvalues;
 }
 
-void bt_slot(const Closure* c, int i, BtSlot* out)
+void bluetick_slot(const Closure* c, int i, BtSlot* out)
 {
     *value_of(out) = c->l.uprefs[i];
 }
 
-void bt_set_slot(lua_State* L, Closure* c, int i, BtSlot* slot)
+void bluetick_set_slot(lua_State* L, Closure* c, int i, BtSlot* slot)
 {
     TValue* o = value_of(slot);
     setobj(L, &c->l.uprefs[i], o);
@@ -428,7 +428,7 @@ void bt_set_slot(lua_State* L, Closure* c, int i, BtSlot* slot)
 }
 
 // The closure runs another prototype, of as many upvalues, from its next call on.
-void bt_repoint(lua_State* L, Closure* c, Proto* p)
+void bluetick_repoint(lua_State* L, Closure* c, Proto* p)
 {
     LUAU_ASSERT(c->nupvalues == p->nups);
     c->l.p = p;
@@ -436,19 +436,19 @@ void bt_repoint(lua_State* L, Closure* c, Proto* p)
     luaC_objbarrier(L, c, p);
 }
 
-LuaTable* bt_environment(const Closure* c)
+LuaTable* bluetick_environment(const Closure* c)
 {
     return c->env;
 }
 
-void bt_set_environment(lua_State* L, Closure* c, LuaTable* env)
+void bluetick_set_environment(lua_State* L, Closure* c, LuaTable* env)
 {
     c->env = env;
     luaC_objbarrier(L, c, env);
 }
 
 // A closure of `p` with the environment of `like` and empty slots; null without memory.
-Closure* bt_new_closure(lua_State* L, Proto* p, const Closure* like)
+Closure* bluetick_new_closure(lua_State* L, Proto* p, const Closure* like)
 {
     Closure* c = nullptr;
     guarded(L, [&] { c = luaF_newLclosure(L, p->nups, like->env, p); });
@@ -458,7 +458,7 @@ Closure* bt_new_closure(lua_State* L, Proto* p, const Closure* like)
 // Makes the prototype of the function at `index`, which calls its only string constant, one that calls `to`;
 // closures of `slots` upvalues can be re-pointed to it. The function itself gets the prototype `other`, as
 // the number of its upvalues isn't that of its own any more.
-Proto* bt_make_forwarder(lua_State* L, int index, Proto* other, Closure* to, int slots)
+Proto* bluetick_make_forwarder(lua_State* L, int index, Proto* other, Closure* to, int slots)
 {
     Closure* loaded = clvalue(luaA_toobject(L, index));
     Proto* p = loaded->l.p;
@@ -480,7 +480,7 @@ Proto* bt_make_forwarder(lua_State* L, int index, Proto* other, Closure* to, int
 // ---- prototypes of another layout
 
 // Has a prototype, which nobody runs yet, find its upvalues at other places: upvalue i at `places[i]` of `slots`.
-int bt_relocate_upvalues(lua_State* L, Proto* p, const uint8_t* places, int slots)
+int bluetick_relocate_upvalues(lua_State* L, Proto* p, const uint8_t* places, int slots)
 {
     bool grown = guarded(
         L,
@@ -513,10 +513,10 @@ int bt_relocate_upvalues(lua_State* L, Proto* p, const uint8_t* places, int slot
 }
 
 // Has `p`, loaded from the same text as `like`, make the functions that `like` makes.
-void bt_share_children(lua_State* L, Proto* p, const Proto* like)
+void bluetick_share_children(lua_State* L, Proto* p, const Proto* like)
 {
     for (int i = 0; i < p->sizep; i++)
-        bt_set_child(L, p, i, like->p[i]);
+        bluetick_set_child(L, p, i, like->p[i]);
     for (int i = 0; i < p->sizek; i++)
         if (ttisfunction(&p->k[i]))
         {
@@ -526,12 +526,12 @@ void bt_share_children(lua_State* L, Proto* p, const Proto* like)
 }
 
 // The closure that is a constant, from which code makes its own; null if it is something else.
-Closure* bt_template(const Proto* p, int i)
+Closure* bluetick_template(const Proto* p, int i)
 {
     return ttisfunction(&p->k[i]) && !clvalue(&p->k[i])->isC ? clvalue(&p->k[i]) : nullptr;
 }
 
-void bt_set_template(lua_State* L, Proto* p, int i, Closure* c, int unused)
+void bluetick_set_template(lua_State* L, Proto* p, int i, Closure* c, int unused)
 {
     setclvalue(L, &p->k[i], c);
     luaC_objbarrier(L, p, c);
@@ -548,7 +548,7 @@ struct BtThread
     int capacity;
 };
 
-void bt_read_thread(const lua_State* thread, BtThread* out)
+void bluetick_read_thread(const lua_State* thread, BtThread* out)
 {
     out->status = thread->status;
     out->active = thread->isactive;
@@ -556,7 +556,7 @@ void bt_read_thread(const lua_State* thread, BtThread* out)
     out->capacity = int(thread->stack_last - thread->stack);
 }
 
-void bt_read_frame(lua_State* thread, int frame, BtFrame* out)
+void bluetick_read_frame(lua_State* thread, int frame, BtFrame* out)
 {
     CallInfo* ci = frame_at(thread, frame);
     Closure* c = ttisfunction(ci->func) ? clvalue(ci->func) : nullptr;
@@ -574,18 +574,18 @@ void bt_read_frame(lua_State* thread, int frame, BtFrame* out)
 }
 
 // A coroutine that is the first upvalue of a C function; null if it is something else.
-lua_State* bt_wrapped_thread(const Closure* c)
+lua_State* bluetick_wrapped_thread(const Closure* c)
 {
     return c->isC && c->nupvalues == 1 && ttisthread(&c->c.upvals[0]) ? thvalue(&c->c.upvals[0]) : nullptr;
 }
 
-int bt_has_continuation(const Closure* c)
+int bluetick_has_continuation(const Closure* c)
 {
     return c->isC && c->c.cont != nullptr;
 }
 
 // Sets a bit for each register of the frame that an open upvalue refers to.
-void bt_open_registers(lua_State* thread, int frame, uint64_t bits[4])
+void bluetick_open_registers(lua_State* thread, int frame, uint64_t bits[4])
 {
     CallInfo* ci = frame_at(thread, frame);
     StkId end = frame < int(thread->ci - thread->base_ci) ? (ci + 1)->func : thread->top;
@@ -595,19 +595,19 @@ void bt_open_registers(lua_State* thread, int frame, uint64_t bits[4])
             bits[(u->v - ci->base) >> 6] |= uint64_t(1) << ((u->v - ci->base) & 63);
 }
 
-int bt_register_is(lua_State* thread, int frame, int reg, BtSlot* slot)
+int bluetick_register_is(lua_State* thread, int frame, int reg, BtSlot* slot)
 {
     return luaO_rawequalObj(frame_at(thread, frame)->base + reg, value_of(slot));
 }
 
-void bt_push_register(lua_State* L, lua_State* thread, int frame, int reg)
+void bluetick_push_register(lua_State* L, lua_State* thread, int frame, int reg)
 {
     setobj2s(L, L->top, frame_at(thread, frame)->base + reg);
     L->top++;
 }
 
 // Makes room for `size` values; 0 without memory.
-int bt_reserve(lua_State* thread, int size)
+int bluetick_reserve(lua_State* thread, int size)
 {
     if (size <= thread->stack_last - thread->stack)
         return 1;
@@ -615,7 +615,7 @@ int bt_reserve(lua_State* thread, int size)
 }
 
 // The frame goes on with another closure of the same prototype.
-void bt_set_frame_closure(lua_State* L, lua_State* thread, int frame, Closure* c)
+void bluetick_set_frame_closure(lua_State* L, lua_State* thread, int frame, Closure* c)
 {
     luaC_threadbarrier(thread);
     setclvalue(L, frame_at(thread, frame)->func, c);
@@ -623,7 +623,7 @@ void bt_set_frame_closure(lua_State* L, lua_State* thread, int frame, Closure* c
 
 // The frame goes on in `code`, at `pc`. Its registers below the call that waits, or all that it has if it
 // is the innermost one, become `sources`; what lies above, inner frames and all, moves along. There is room.
-void bt_move_frame(
+void bluetick_move_frame(
     lua_State* L,
     lua_State* thread,
     int frame,
@@ -691,7 +691,7 @@ void bt_move_frame(
     ci->flags &= ~LUA_CALLINFO_NATIVE;
     if (innermost)
     {
-        ci->top++; // as `bt_park`
+        ci->top++; // as `bluetick_park`
         for (StkId o = ci->base + registers; o < ci->top; o++)
             setnilvalue(o);
         thread->base = ci->base;
@@ -706,7 +706,7 @@ void bt_move_frame(
 }
 
 // The opcode of the instruction that the word before `pc` belongs to.
-int bt_op_before(const Proto* p, int pc)
+int bluetick_op_before(const Proto* p, int pc)
 {
     int op = LOP_NOP;
     for (int at = 0; at < pc; at += Luau::getOpLength(LuauOpcode(op)))
@@ -719,18 +719,18 @@ int bt_op_before(const Proto* p, int pc)
 static void note_iterators(lua_State* thread, CallInfo* ci)
 {
     for (CallInfo* outer = thread->base_ci + 1; outer < ci; outer++)
-        if (isLua(outer) && bt_op_before(outer->p, int(outer->savedpc - outer->p->code)) == LOP_FORGLOOP)
+        if (isLua(outer) && bluetick_op_before(outer->p, int(outer->savedpc - outer->p->code)) == LOP_FORGLOOP)
             outer->flags |= LUA_CALLINFO_OPYIELD;
 }
 
 // A failed coroutine is suspended again, at `pc` of the frame, which keeps its first `registers` registers.
 // Inner frames are dropped. 0 without memory.
-int bt_park(lua_State* L, lua_State* thread, int frame, int pc, int registers)
+int bluetick_park(lua_State* L, lua_State* thread, int frame, int pc, int registers)
 {
     CallInfo* ci = frame_at(thread, frame);
     // One more than the frame needs: for the error with which its tasklet may be killed.
     int need = int(ci->base - thread->stack) + ci->p->maxstacksize + 1;
-    if (!bt_reserve(thread, need))
+    if (!bluetick_reserve(thread, need))
         return 0;
     luaC_threadbarrier(thread);
     ci = frame_at(thread, frame);
@@ -750,7 +750,7 @@ int bt_park(lua_State* L, lua_State* thread, int frame, int pc, int registers)
 }
 
 // A failed coroutine, which called the C function of `frame`, is suspended in it again; inner frames are dropped.
-void bt_park_in_call(lua_State* thread, int frame)
+void bluetick_park_in_call(lua_State* thread, int frame)
 {
     luaC_threadbarrier(thread);
     CallInfo* ci = frame_at(thread, frame);

@@ -36,7 +36,10 @@ use crate::luau::ffi::*;
 use mlua::Function;
 pub(crate) use protos::{Constant, ProtoFacts};
 pub(crate) use raw::{Closure, Frame, IN_ITERATOR, Proto, Slot, Source, ThreadState};
-use raw::{bt_random, bt_self_check, bt_self_check_function, bt_set_random, bt_validate, bt_visit};
+use raw::{
+    bluetick_random, bluetick_self_check, bluetick_self_check_function, bluetick_set_random,
+    bluetick_validate, bluetick_visit,
+};
 use std::ffi::{c_int, c_void};
 
 /// What a walk of the heap has found: only what belongs to a module's text.
@@ -88,9 +91,9 @@ impl Vm {
         // SAFETY: protected by mlua, which has pushed the function alone; both functions only read.
         let ran = unsafe {
             self.lua().exec_raw::<()>(function, |L| {
-                failed = bt_self_check(L);
+                failed = bluetick_self_check(L);
                 if failed == 0 {
-                    failed = bt_self_check_function(L, 1);
+                    failed = bluetick_self_check_function(L, 1);
                 }
                 lua_settop(L, 0);
             })
@@ -105,7 +108,7 @@ impl Vm {
     /// The state of the VM's random numbers.
     pub(crate) fn random_state(&self) -> u64 {
         // SAFETY: reads a number of the VM.
-        unsafe { bt_random(self.machine().helper_state()) }
+        unsafe { bluetick_random(self.machine().helper_state()) }
     }
 
     /// Has the VM check all its objects, which ends the process if one is wrong; for tests, in builds of the VM
@@ -113,13 +116,13 @@ impl Vm {
     #[doc(hidden)]
     pub fn validate_heap(&self) {
         // SAFETY: only reads, in a VM in which nothing is half changed: no call of this crate returns then.
-        unsafe { bt_validate(self.machine().helper_state()) }
+        unsafe { bluetick_validate(self.machine().helper_state()) }
     }
 
     /// Sets it.
     pub(crate) fn set_random_state(&self, state: u64) {
         // SAFETY: any number is a state.
-        unsafe { bt_set_random(self.machine().helper_state(), state) }
+        unsafe { bluetick_set_random(self.machine().helper_state(), state) }
     }
 }
 
@@ -147,7 +150,7 @@ impl Internals {
         let mut heap = Heap::default();
         // SAFETY: the walk reads the pages of a VM in which nothing runs (1) or is freed (2); the callbacks fit
         // their context, and neither allocate in the VM nor unwind.
-        unsafe { bt_visit(self.L, (&raw mut heap).cast(), closure, thread, proto) };
+        unsafe { bluetick_visit(self.L, (&raw mut heap).cast(), closure, thread, proto) };
         heap
     }
 }

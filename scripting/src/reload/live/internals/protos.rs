@@ -34,7 +34,7 @@ pub(crate) struct ProtoFacts {
 fn raw_proto(proto: *const Proto) -> RawProto {
     let mut raw = RawProto::default();
     // SAFETY: a living prototype (2), and a place for what is read.
-    unsafe { bt_read_proto(proto, &mut raw) };
+    unsafe { bluetick_read_proto(proto, &mut raw) };
     raw
 }
 
@@ -51,7 +51,7 @@ impl Internals {
     /// What the closure runs.
     pub fn proto_of(self, closure: *mut Closure) -> *mut Proto {
         // SAFETY: a living closure of a script (2).
-        unsafe { bt_proto_of(closure) }
+        unsafe { bluetick_proto_of(closure) }
     }
 
     /// The id of what the closure runs.
@@ -77,11 +77,11 @@ impl Internals {
         let local = |index| {
             let mut local = RawLocal::default();
             // SAFETY: a living prototype (2), and a number below its count of locals (5).
-            unsafe { bt_read_local(proto, index, &mut local) };
+            unsafe { bluetick_read_local(proto, index, &mut local) };
             (local.name.read(), local.start as u32, local.end as u32, local.reg as u8)
         };
         // SAFETY: a living prototype (2), and a number below its count of names (5).
-        let upvalue_name = |index| unsafe { bt_upvalue_name(proto, index) }.read();
+        let upvalue_name = |index| unsafe { bluetick_upvalue_name(proto, index) }.read();
         ProtoFacts {
             name: raw.name.read(),
             words: array(raw.code, raw.code_len),
@@ -100,25 +100,25 @@ impl Internals {
     /// The line of the word `pc`.
     pub fn line(self, proto: *mut Proto, pc: u32) -> u32 {
         // SAFETY: a living prototype (2); `pc` is a word of its code (5).
-        unsafe { bt_line(proto, pc as c_int).max(0) as u32 }
+        unsafe { bluetick_line(proto, pc as c_int).max(0) as u32 }
     }
 
     /// The opcode of the instruction that the word before `pc` belongs to.
     pub fn op_before(self, proto: *const Proto, pc: u32) -> u8 {
         // SAFETY: a living prototype (2); `pc` is a position in its code (5), and code begins with an instruction.
-        unsafe { bt_op_before(proto, pc as c_int) as u8 }
+        unsafe { bluetick_op_before(proto, pc as c_int) as u8 }
     }
 
     /// How many words an instruction has.
     pub fn op_length(self, op: u8) -> usize {
         // SAFETY: a table look-up, for any number.
-        unsafe { bt_op_length(c_int::from(op)) as usize }
+        unsafe { bluetick_op_length(c_int::from(op)) as usize }
     }
 
     /// Gives it a number by which it is known again.
     pub fn set_id(self, proto: *mut Proto, id: u64) {
         // SAFETY: a living prototype (2); the VM itself never reads the field.
-        unsafe { bt_set_id(proto, id) }
+        unsafe { bluetick_set_id(proto, id) }
     }
 
     /// Has messages name the text of these prototypes `source`; false without memory.
@@ -132,7 +132,7 @@ impl Internals {
             crate::luau::protect(self.L, |L| {
                 crate::luau::value::push_str(L, source);
                 for &proto in protos {
-                    bt_set_source(L, proto, -1);
+                    bluetick_set_source(L, proto, -1);
                 }
             })
         };
@@ -144,34 +144,34 @@ impl Internals {
     pub fn set_child(self, proto: *mut Proto, index: usize, child: *mut Proto) {
         // SAFETY: living prototypes (2), a number below the count of children (5); the barrier is there (4).
         // That the captures fit the child is the caller's.
-        unsafe { bt_set_child(self.L, proto, index as c_int, child) }
+        unsafe { bluetick_set_child(self.L, proto, index as c_int, child) }
     }
 
     /// The constant that the instruction at this word loads into a register.
     pub fn loaded_constant(self, proto: *const Proto, pc: u32) -> Option<Slot> {
         let mut slot = Slot::default();
         // SAFETY: a living prototype (2); `pc` is the first word of one of its instructions (5).
-        (unsafe { bt_loaded_constant(proto, pc as c_int, &mut slot) } != 0).then_some(slot)
+        (unsafe { bluetick_loaded_constant(proto, pc as c_int, &mut slot) } != 0).then_some(slot)
     }
 
     /// Has a prototype that nothing runs yet find its upvalues at `places` of `slots`; false without memory.
     pub fn relocate_upvalues(self, proto: *mut Proto, places: &[u8], slots: usize) -> bool {
         // SAFETY: a living prototype (2) of `places.len()` upvalues, each place below `slots`: both are of the
         // same plan of a closure. No frame is in the code that is changed, as it was just loaded.
-        unsafe { bt_relocate_upvalues(self.L, proto, places.as_ptr(), slots as c_int) != 0 }
+        unsafe { bluetick_relocate_upvalues(self.L, proto, places.as_ptr(), slots as c_int) != 0 }
     }
 
     /// Has `proto` make what `like` makes. Both were loaded from the same text.
     pub fn share_children(self, proto: *mut Proto, like: *const Proto) {
         // SAFETY: living prototypes (2), which have as many children and constants, as their text is the same;
         // barriers are there (4).
-        unsafe { bt_share_children(self.L, proto, like) }
+        unsafe { bluetick_share_children(self.L, proto, like) }
     }
 
     /// The closures among the constants of a prototype, and the numbers of the constants.
     pub fn templates(self, proto: *const Proto) -> Vec<(c_int, *mut Closure)> {
         // SAFETY: a living prototype (2), and a number below its count of constants (5).
-        let template = |index| (index, unsafe { bt_template(proto, index) });
+        let template = |index| (index, unsafe { bluetick_template(proto, index) });
         let raw = raw_proto(proto);
         (0..raw.constants_len).map(template).filter(|(_, closure)| !closure.is_null()).collect()
     }
@@ -180,14 +180,14 @@ impl Internals {
     pub fn set_template(self, proto: *mut Proto, index: c_int, closure: *mut Closure, unused: bool) {
         // SAFETY: both are alive (2), the number came from `templates` (5), the barrier is there (4). The
         // closure is a clone of the one that was there, so it has the same upvalues.
-        unsafe { bt_set_template(self.L, proto, index, closure, c_int::from(unused)) }
+        unsafe { bluetick_set_template(self.L, proto, index, closure, c_int::from(unused)) }
     }
 }
 
 fn constant(proto: *const Proto, index: c_int) -> Constant {
     let mut raw = RawConstant::default();
     // SAFETY: a living prototype (2), and a number below its count of constants (5).
-    unsafe { bt_read_constant(proto, index, &mut raw) };
+    unsafe { bluetick_read_constant(proto, index, &mut raw) };
     match raw.kind {
         0 => Constant::Nil,
         1 => Constant::Boolean(raw.bits != 0),

@@ -176,80 +176,80 @@ impl From<Source> for RawSource {
 }
 
 unsafe extern "C" {
-    pub fn bt_self_check(L: *mut lua_State) -> c_int;
-    pub fn bt_self_check_function(L: *mut lua_State, index: c_int) -> c_int;
-    pub fn bt_visit(
+    pub fn bluetick_self_check(L: *mut lua_State) -> c_int;
+    pub fn bluetick_self_check_function(L: *mut lua_State, index: c_int) -> c_int;
+    pub fn bluetick_visit(
         L: *mut lua_State,
         context: *mut c_void,
         on_closure: extern "C" fn(*mut c_void, *mut Closure, u64, c_int),
         on_thread: extern "C" fn(*mut c_void, *mut lua_State),
         on_proto: extern "C" fn(*mut c_void, *mut Proto, u64),
     );
-    pub fn bt_validate(L: *mut lua_State);
-    pub fn bt_random(L: *mut lua_State) -> u64;
-    pub fn bt_set_random(L: *mut lua_State, state: u64);
-    pub fn bt_closure_at(L: *mut lua_State, index: c_int) -> *mut Closure;
-    pub fn bt_proto_of(closure: *mut Closure) -> *mut Proto;
-    pub fn bt_read_proto(proto: *const Proto, out: *mut RawProto);
-    pub fn bt_read_local(proto: *const Proto, i: c_int, out: *mut RawLocal);
-    pub fn bt_upvalue_name(proto: *const Proto, i: c_int) -> Text;
-    pub fn bt_line(proto: *mut Proto, pc: c_int) -> c_int;
-    pub fn bt_op_before(proto: *const Proto, pc: c_int) -> c_int;
-    pub fn bt_op_length(op: c_int) -> c_int;
-    pub fn bt_read_constant(proto: *const Proto, i: c_int, out: *mut RawConstant);
-    pub fn bt_set_id(proto: *mut Proto, id: u64);
-    pub fn bt_set_source(L: *mut lua_State, proto: *mut Proto, index: c_int);
-    pub fn bt_set_child(L: *mut lua_State, proto: *mut Proto, i: c_int, child: *mut Proto);
-    pub fn bt_loaded_constant(proto: *const Proto, pc: c_int, out: *mut Slot) -> c_int;
-    pub fn bt_is_cell(slot: *const Slot) -> c_int;
-    pub fn bt_push(L: *mut lua_State, slot: *mut Slot);
-    pub fn bt_value_at(L: *mut lua_State, index: c_int, out: *mut Slot);
-    pub fn bt_set_cell(L: *mut lua_State, slot: *mut Slot, index: c_int);
-    pub fn bt_new_cell(L: *mut lua_State, index: c_int, out: *mut Slot) -> c_int;
-    pub fn bt_closure_slots(closure: *const Closure) -> c_int;
-    pub fn bt_slot(closure: *const Closure, i: c_int, out: *mut Slot);
-    pub fn bt_set_slot(L: *mut lua_State, closure: *mut Closure, i: c_int, slot: *mut Slot);
-    pub fn bt_repoint(L: *mut lua_State, closure: *mut Closure, proto: *mut Proto);
-    pub fn bt_environment(closure: *const Closure) -> *mut Environment;
-    pub fn bt_set_environment(L: *mut lua_State, closure: *mut Closure, env: *mut Environment);
-    pub fn bt_new_closure(L: *mut lua_State, proto: *mut Proto, like: *const Closure) -> *mut Closure;
-    pub fn bt_make_forwarder(
+    pub fn bluetick_validate(L: *mut lua_State);
+    pub fn bluetick_random(L: *mut lua_State) -> u64;
+    pub fn bluetick_set_random(L: *mut lua_State, state: u64);
+    pub fn bluetick_closure_at(L: *mut lua_State, index: c_int) -> *mut Closure;
+    pub fn bluetick_proto_of(closure: *mut Closure) -> *mut Proto;
+    pub fn bluetick_read_proto(proto: *const Proto, out: *mut RawProto);
+    pub fn bluetick_read_local(proto: *const Proto, i: c_int, out: *mut RawLocal);
+    pub fn bluetick_upvalue_name(proto: *const Proto, i: c_int) -> Text;
+    pub fn bluetick_line(proto: *mut Proto, pc: c_int) -> c_int;
+    pub fn bluetick_op_before(proto: *const Proto, pc: c_int) -> c_int;
+    pub fn bluetick_op_length(op: c_int) -> c_int;
+    pub fn bluetick_read_constant(proto: *const Proto, i: c_int, out: *mut RawConstant);
+    pub fn bluetick_set_id(proto: *mut Proto, id: u64);
+    pub fn bluetick_set_source(L: *mut lua_State, proto: *mut Proto, index: c_int);
+    pub fn bluetick_set_child(L: *mut lua_State, proto: *mut Proto, i: c_int, child: *mut Proto);
+    pub fn bluetick_loaded_constant(proto: *const Proto, pc: c_int, out: *mut Slot) -> c_int;
+    pub fn bluetick_is_cell(slot: *const Slot) -> c_int;
+    pub fn bluetick_push(L: *mut lua_State, slot: *mut Slot);
+    pub fn bluetick_value_at(L: *mut lua_State, index: c_int, out: *mut Slot);
+    pub fn bluetick_set_cell(L: *mut lua_State, slot: *mut Slot, index: c_int);
+    pub fn bluetick_new_cell(L: *mut lua_State, index: c_int, out: *mut Slot) -> c_int;
+    pub fn bluetick_closure_slots(closure: *const Closure) -> c_int;
+    pub fn bluetick_slot(closure: *const Closure, i: c_int, out: *mut Slot);
+    pub fn bluetick_set_slot(L: *mut lua_State, closure: *mut Closure, i: c_int, slot: *mut Slot);
+    pub fn bluetick_repoint(L: *mut lua_State, closure: *mut Closure, proto: *mut Proto);
+    pub fn bluetick_environment(closure: *const Closure) -> *mut Environment;
+    pub fn bluetick_set_environment(L: *mut lua_State, closure: *mut Closure, env: *mut Environment);
+    pub fn bluetick_new_closure(L: *mut lua_State, proto: *mut Proto, like: *const Closure) -> *mut Closure;
+    pub fn bluetick_make_forwarder(
         L: *mut lua_State,
         index: c_int,
         other: *mut Proto,
         to: *mut Closure,
         slots: c_int,
     ) -> *mut Proto;
-    pub fn bt_relocate_upvalues(
+    pub fn bluetick_relocate_upvalues(
         L: *mut lua_State,
         proto: *mut Proto,
         places: *const u8,
         slots: c_int,
     ) -> c_int;
-    pub fn bt_share_children(L: *mut lua_State, proto: *mut Proto, like: *const Proto);
-    pub fn bt_template(proto: *const Proto, i: c_int) -> *mut Closure;
-    pub fn bt_set_template(
+    pub fn bluetick_share_children(L: *mut lua_State, proto: *mut Proto, like: *const Proto);
+    pub fn bluetick_template(proto: *const Proto, i: c_int) -> *mut Closure;
+    pub fn bluetick_set_template(
         L: *mut lua_State,
         proto: *mut Proto,
         i: c_int,
         closure: *mut Closure,
         unused: c_int,
     );
-    pub fn bt_read_thread(thread: *const lua_State, out: *mut ThreadState);
-    pub fn bt_read_frame(thread: *mut lua_State, frame: c_int, out: *mut Frame);
-    pub fn bt_wrapped_thread(native: *const Closure) -> *mut lua_State;
-    pub fn bt_has_continuation(native: *const Closure) -> c_int;
-    pub fn bt_open_registers(thread: *mut lua_State, frame: c_int, bits: *mut u64);
-    pub fn bt_register_is(thread: *mut lua_State, frame: c_int, reg: c_int, slot: *mut Slot) -> c_int;
-    pub fn bt_push_register(L: *mut lua_State, thread: *mut lua_State, frame: c_int, reg: c_int);
-    pub fn bt_reserve(thread: *mut lua_State, size: c_int) -> c_int;
-    pub fn bt_set_frame_closure(
+    pub fn bluetick_read_thread(thread: *const lua_State, out: *mut ThreadState);
+    pub fn bluetick_read_frame(thread: *mut lua_State, frame: c_int, out: *mut Frame);
+    pub fn bluetick_wrapped_thread(native: *const Closure) -> *mut lua_State;
+    pub fn bluetick_has_continuation(native: *const Closure) -> c_int;
+    pub fn bluetick_open_registers(thread: *mut lua_State, frame: c_int, bits: *mut u64);
+    pub fn bluetick_register_is(thread: *mut lua_State, frame: c_int, reg: c_int, slot: *mut Slot) -> c_int;
+    pub fn bluetick_push_register(L: *mut lua_State, thread: *mut lua_State, frame: c_int, reg: c_int);
+    pub fn bluetick_reserve(thread: *mut lua_State, size: c_int) -> c_int;
+    pub fn bluetick_set_frame_closure(
         L: *mut lua_State,
         thread: *mut lua_State,
         frame: c_int,
         closure: *mut Closure,
     );
-    pub fn bt_move_frame(
+    pub fn bluetick_move_frame(
         L: *mut lua_State,
         thread: *mut lua_State,
         frame: c_int,
@@ -261,12 +261,12 @@ unsafe extern "C" {
         sources: *const RawSource,
         registers: c_int,
     );
-    pub fn bt_park(
+    pub fn bluetick_park(
         L: *mut lua_State,
         thread: *mut lua_State,
         frame: c_int,
         pc: c_int,
         registers: c_int,
     ) -> c_int;
-    pub fn bt_park_in_call(thread: *mut lua_State, frame: c_int);
+    pub fn bluetick_park_in_call(thread: *mut lua_State, frame: c_int);
 }
