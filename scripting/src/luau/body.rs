@@ -169,7 +169,7 @@ impl Machine {
             self.push_tasklet(L, self.scheduler().main);
             lua_settop(L, -2);
         }
-        self.host_takes_errors.set(false);
+        self.host_wants_errors.set(false);
     }
 
     /// The body of the main tasklet has ended: it is the host's again.

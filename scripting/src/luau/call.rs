@@ -6,6 +6,7 @@ use super::machine::Machine;
 use super::value::to_bytes;
 use super::vm::Vm;
 use super::{stack, state};
+use crate::native::Height;
 use crate::scheduler::{Channel, ChannelId, Error, ErrorKind, Link, Overflow, Tasklet, TaskletId, Turn};
 use mlua::{FromLua, Function, IntoLua, Value};
 use std::ffi::{CStr, c_int, c_void};
@@ -181,6 +182,7 @@ impl Call<'_> {
                 if lua_type(self.L, index) == LUA_TNONE {
                     return T::from_lua(Value::Nil, vm.lua());
                 }
+                let _height = Height::of(raw.state());
                 lua_xpush(self.L, raw.state(), index);
                 raw.pop::<T>()
             }

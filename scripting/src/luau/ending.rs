@@ -33,7 +33,7 @@ impl Machine {
                 self.restore_budget_error(body);
                 self.forget_budget_error(body);
             }
-            if self.host_takes_errors.get() {
+            if self.host_takes_errors() {
                 // Left set, a trap would keep all others from waiting.
                 self.scheduler().set_switch_trap(0);
             }
@@ -65,7 +65,7 @@ impl Machine {
             if failed && self.handle_error(id, body, &mut trace) {
                 failed = false;
             }
-            if failed && (self.host_takes_errors.get() || is_main || flags.detached) {
+            if failed && (self.host_takes_errors() || is_main || flags.detached) {
                 failure = Some(self.failure(id, body, std::mem::take(&mut trace)));
                 failed = false;
             }
@@ -122,7 +122,7 @@ impl Machine {
     /// be done; then the next one is the head of the queue already.
     unsafe fn parks(&self, id: TaskletId, body: *mut lua_State, trace: &str) -> bool {
         let wanted =
-            self.host_takes_errors.get() && id != self.scheduler().main && self.handler_for(id).is_none();
+            self.host_takes_errors() && id != self.scheduler().main && self.handler_for(id).is_none();
         let Some(vm) = self.vm().filter(|vm| wanted && vm.parks_failed()) else { return false };
         // An error that somebody waits for is theirs.
         // SAFETY: between two slices the helper is idle.
@@ -283,7 +283,7 @@ impl Machine {
         let scheduler = self.scheduler();
         let tasklet = &mut scheduler.tasklets[id];
         let owner = tasklet.owner;
-        let room = self.host_takes_errors.get() || self.ended.borrow().len() < MANY_ENDED;
+        let room = self.host_takes_errors() || self.ended.borrow().len() < MANY_ENDED;
         if room && (tasklet.flags.watched || failure.is_some()) {
             self.ended.borrow_mut().push(Ended { tasklet: id, owner, failure });
         }

@@ -84,6 +84,10 @@ pub(crate) struct Machine {
     nest: UnsafeCell<Vec<*mut lua_State>>,
     /// A coroutine to call functions on that may not block: callbacks, handlers, deferred functions.
     pub(crate) helper: *mut lua_State,
+    /// The VM's first coroutine, on which mlua calls functions.
+    pub(crate) outside: *mut lua_State,
+    /// How deep calls on it were when the loop began: deeper, and there is one on the stack that is in use.
+    pub(crate) depth_outside: Cell<u16>,
     /// A coroutine for values on their way between Rust and a tasklet; it runs no code.
     pub(crate) scratch: *mut lua_State,
     /// The frame of the main tasklet while its body is the host itself.
@@ -147,8 +151,10 @@ pub(crate) struct Machine {
     pub(super) farewell: Cell<Option<(TaskletId, Anchor)>>,
     /// Bodies of ended tasklets, ready for the next.
     pub(super) spare: RefCell<Vec<(*mut lua_State, Anchor)>>,
-    /// Errors that leave a tasklet go here instead of to main, if the host wants them.
-    pub(crate) host_takes_errors: Cell<bool>,
+    /// Errors that leave a tasklet go to the host instead of to main, if it wants them.
+    pub(crate) host_wants_errors: Cell<bool>,
+    /// Calls of `run` in Rust under way: errors go to them, also where a host usually takes them.
+    pub(crate) native_runs: Cell<u32>,
     /// Watched tasklets that have ended.
     pub(super) ended: RefCell<Vec<Ended>>,
     /// An error that reached a main tasklet without a body.
@@ -210,6 +216,8 @@ impl Machine {
                 anchors: UnsafeCell::new(anchors),
                 nest: UnsafeCell::default(),
                 helper,
+                outside: lua_mainthread(L),
+                depth_outside: Cell::new(0),
                 scratch,
                 host,
                 native: Cell::new(std::ptr::null_mut()),
@@ -257,7 +265,8 @@ impl Machine {
                 dropped: RefCell::default(),
                 farewell: Cell::default(),
                 spare: RefCell::default(),
-                host_takes_errors: Cell::new(false),
+                host_wants_errors: Cell::new(false),
+                native_runs: Cell::new(0),
                 ended: RefCell::default(),
                 host_error: RefCell::default(),
                 vm: Cell::new(std::ptr::null()),
@@ -324,6 +333,25 @@ impl Machine {
     pub(super) fn nest(&self) -> &mut Vec<*mut lua_State> {
         // SAFETY: as `scheduler`.
         unsafe { &mut *self.nest.get() }
+    }
+
+    /// Some coroutine has resumed another one in this slice, or outside of any.
+    pub(crate) fn is_nested(&self) -> bool {
+        !self.nest().is_empty()
+    }
+
+    /// Errors that leave a tasklet go to the host.
+    pub(crate) fn host_takes_errors(&self) -> bool {
+        let scheduler = self.scheduler();
+        // Of those whose `run` is over, some may not have heard of it yet.
+        let nobody_runs = self.native_runs.get() == 0
+            || self.watch.is_active() && scheduler.innermost_runner() == scheduler.main_link;
+        self.host_wants_errors.get() && nobody_runs
+    }
+
+    /// The host is asked between two slices whether to go on, and gives time to background tasklets.
+    pub(crate) fn host_rules(&self) -> bool {
+        self.watch.is_active() || self.host_takes_errors()
     }
 
     /// A live coroutine that runs nothing for long, for what is done with the VM itself.

@@ -30,6 +30,8 @@ impl Machine {
         }
         self.looping.set(true);
         let _looping = Looping(self);
+        // SAFETY: the VM is alive.
+        self.depth_outside.set(unsafe { super::state::depth(self.outside) });
         loop {
             let scheduler = self.scheduler();
             let mut next = scheduler.head;
@@ -115,7 +117,7 @@ impl Machine {
             return scheduler.hold(link);
         }
         // Where nobody runs the low queue, everybody is in the foreground.
-        flags.background && self.host_takes_errors.get() && scheduler.wait_for_time(link)
+        flags.background && self.host_rules() && scheduler.wait_for_time(link)
     }
 
     /// Runs the head of the queue until it switches or ends; who is the head then, `None` if it was main, and has ended.

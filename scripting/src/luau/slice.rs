@@ -184,6 +184,11 @@ impl SliceWatch {
         self.active.get() && (self.counts_ticks || matches!(self.limit.length, Budget::Ticks(_)))
     }
 
+    /// A round is under way.
+    pub fn is_active(&self) -> bool {
+        self.active.get()
+    }
+
     pub fn ticks(&self) -> u64 {
         self.ticks.get()
     }

@@ -133,6 +133,13 @@ mod fields {
         unsafe { (*state(L)).c_calls <= (*state(L)).base_c_calls }
     }
 
+    /// How many calls of C functions are under way on it.
+    #[inline(always)]
+    pub unsafe fn depth(L: *mut lua_State) -> u16 {
+        // SAFETY: as above.
+        unsafe { (*state(L)).c_calls }
+    }
+
     /// How many values the running function has on the stack.
     #[inline(always)]
     pub unsafe fn height(L: *mut lua_State) -> c_int {
@@ -277,6 +284,13 @@ mod interface {
     pub unsafe fn is_yieldable(L: *mut lua_State) -> bool {
         // SAFETY: the caller's.
         unsafe { lua_isyieldable(L) != 0 }
+    }
+
+    /// Whether calls of C functions are under way on it: 1 if so, however many.
+    #[inline(always)]
+    pub unsafe fn depth(L: *mut lua_State) -> u16 {
+        // SAFETY: the caller's.
+        unsafe { u16::from(!is_yieldable(L)) }
     }
 
     /// How many values the running function has on the stack.

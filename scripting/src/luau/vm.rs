@@ -239,7 +239,7 @@ impl Vm {
             tracing::error!("run_ready was called while the scheduler is running");
             return;
         }
-        self.machine.host_takes_errors.set(true);
+        self.machine.host_wants_errors.set(true);
         self.machine.tidy();
         let scheduler = self.machine.scheduler();
         let main = scheduler.main;

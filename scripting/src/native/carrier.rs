@@ -5,7 +5,7 @@
 //! `T` moves the value there or from there: nothing is allocated or converted. A Luau partner, or a Rust
 //! partner with another type, goes through the VM; but a number goes to a script's stack or from there by itself.
 
-use crate::luau::ffi::{lua_State, lua_xmove, lua_xpush};
+use crate::luau::ffi::{lua_State, lua_gettop, lua_settop, lua_xmove, lua_xpush};
 use crate::luau::{Machine, Vm};
 use crate::scheduler::{Error, ErrorKind};
 use mlua::{FromLua, IntoLua};
@@ -258,6 +258,25 @@ unsafe fn put_number<T: 'static>(place: *mut (), number: f64) -> bool {
     unsafe { with_number!(T, put(place, number), false) }
 }
 
+/// Puts a stack back to the height that it has now: mlua leaves a value there that it can't convert.
+pub(crate) struct Height(*mut lua_State, c_int);
+
+impl Height {
+    /// # Safety
+    /// `L` is a live state, and what is on its stack now stays there until this is dropped.
+    pub unsafe fn of(L: *mut lua_State) -> Self {
+        // SAFETY: the caller's.
+        Self(L, unsafe { lua_gettop(L) })
+    }
+}
+
+impl Drop for Height {
+    fn drop(&mut self) {
+        // SAFETY: as it was made.
+        unsafe { lua_settop(self.0, self.1) }
+    }
+}
+
 impl Vm {
     /// Pushes a value of mlua's. `[-0, +1]`, or `[-0, +0]` on an error.
     ///
@@ -281,6 +300,7 @@ impl Vm {
     pub(crate) unsafe fn read_value<T: FromLua>(&self, L: *mut lua_State, index: c_int) -> Result<T, Error> {
         // SAFETY: mlua's own stack has room for one more value, which is popped at once.
         Ok(self.lua().exec_raw_lua(|raw| unsafe {
+            let _height = Height::of(raw.state());
             lua_xpush(L, raw.state(), index);
             raw.pop::<T>()
         })?)

@@ -46,7 +46,7 @@ pub(crate) struct Native {
     yielder: Cell<*const Yielder<(), Link<Tasklet>>>,
     /// What its current blocking call gives or takes.
     pub exchange: Exchange,
-    /// The exit that unwinds its stack, if it is not the plain one: the library throws exits of its own.
+    /// The exit that unwinds its stack, or did last, if it is not the plain one: the library throws exits of its own.
     pub exit: Option<Box<Error>>,
     /// What its current blocking call raises.
     pub thrown: Option<Box<Error>>,
@@ -71,12 +71,8 @@ impl Native {
             // borrowed no other field.
             unsafe {
                 (*this).yielder.set(yielder);
-                let mut outcome = catch(f).unwrap_or_else(|panic| Err(panicked(&*panic)));
-                if let Some(exit) = (*this).exit.take()
-                    && matches!(&outcome, Err(error) if error.kind == ErrorKind::Exit)
-                {
-                    outcome = Err(*exit);
-                }
+                let outcome = catch(this, f).unwrap_or_else(|panic| Err(panicked(&*panic)));
+                (*this).exit = None;
                 // What was thrown too late to be raised ends with the frame.
                 (*this).thrown = None;
                 (*this).outcome = outcome;
@@ -122,12 +118,21 @@ impl Native {
     }
 }
 
-/// Calls `f`; TaskletExit comes back as an error, a panic as a panic.
-pub(crate) fn catch<R>(
+/// Calls `f`; TaskletExit comes back as an error, a panic as a panic. Which exit it is the frame knows, if there is one;
+/// an error of that kind that `f` returns by itself is another one.
+///
+/// # Safety
+/// The frame is the running one, or null.
+pub(crate) unsafe fn catch<R>(
+    frame: *mut Native,
     f: impl FnOnce() -> Result<R, Error>,
 ) -> Result<Result<R, Error>, Box<dyn Any + Send>> {
     catch_unwind(AssertUnwindSafe(f)).or_else(|payload| match payload.downcast::<TaskletExit>() {
-        Ok(_) => Ok(Err(Error::exit())),
+        Ok(_) => {
+            // SAFETY: the caller's; only the coroutine's field is borrowed while its code runs.
+            let exit = if frame.is_null() { None } else { unsafe { (*frame).exit.take() } };
+            Ok(Err(exit.map_or_else(Error::exit, |exit| *exit)))
+        }
         Err(panic) => Err(panic),
     })
 }

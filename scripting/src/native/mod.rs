@@ -38,7 +38,7 @@ mod tasklet;
 mod transfer;
 pub mod uthread;
 
-pub(crate) use carrier::{Carrier, Exchange};
+pub(crate) use carrier::{Carrier, Exchange, Height};
 pub use channel::{Channel, Iter};
 pub(crate) use coroutine::{Native, Step, panicked};
 pub use scheduler::{RunLimit, Scheduler};

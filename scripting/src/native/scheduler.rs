@@ -5,7 +5,7 @@ use super::channel::Channel;
 use super::coroutine::{Native, Step, catch};
 use super::tasklet::{IntoOutcome, Tasklet};
 use crate::luau::ffi::*;
-use crate::luau::{Anchor, Machine, Vm};
+use crate::luau::{Anchor, Machine, Vm, state};
 use crate::scheduler::{Deferred, Direction, Error, ErrorKind, Limit, TaskletId, Turn};
 use mlua::{FromLua, IntoLua, Value};
 use std::cell::Cell;
@@ -16,9 +16,10 @@ use std::rc::Rc;
 /// The scheduler of a [`Vm`], for Rust: the same tasklets and channels as scripts have, with the same
 /// verbs. A clone is the same scheduler.
 ///
-/// Verbs that wait may be used in a tasklet whose body is Rust (anywhere in its call tree), in a function
-/// made with [`Vm::blocking_function`], and by the thread itself, which is the main tasklet: there,
-/// [`run`](Self::run) lets all others run until none can.
+/// Verbs that wait may be used in a tasklet whose body is Rust (anywhere in its call tree, but in what mlua calls for
+/// it: [`call`](Self::call) calls a script's function that may wait), in a function made with
+/// [`Vm::blocking_function`], and by the thread itself, which is the main tasklet: there, [`run`](Self::run) lets all
+/// others run until none can.
 ///
 /// The handle doesn't keep the VM alive. When that is gone, verbs return errors of kind `dead`.
 #[derive(Clone)]
@@ -160,7 +161,7 @@ impl Scheduler {
             match operation(machine.scheduler()) {
                 // The host is asked between two slices whether to go on, so a tasklet that is all alone
                 // has to end its slice as well.
-                Ok(Turn::Keep) if !machine.host_takes_errors.get() || (*frame).is_host() => Ok(()),
+                Ok(Turn::Keep) if !machine.host_rules() || (*frame).is_host() => Ok(()),
                 Ok(_) => {
                     (*frame).exchange = exchange;
                     machine.wait(frame, Step::Blocked)
@@ -191,8 +192,7 @@ impl Scheduler {
         let mut stopped: Option<Tasklet> = None;
         // SAFETY: the frame is the running one; the place of the result lies in this frame.
         unsafe {
-            // Errors of tasklets come to whoever runs them, also where a host usually takes them.
-            let host_takes_errors = machine.host_takes_errors.replace(false);
+            let _run = NativeRun::begin(machine);
             let result = match machine.scheduler().enter_run(limit) {
                 Ok(Turn::Keep) => {
                     machine.tidy();
@@ -207,7 +207,6 @@ impl Scheduler {
                 }
                 Err(kind) => Err(machine.scheduler().refusal(kind, "run", machine.scheduler().current())),
             };
-            machine.host_takes_errors.set(host_takes_errors);
             result.map(|()| stopped)
         }
     }
@@ -267,9 +266,10 @@ impl Scheduler {
         }
     }
 
-    /// The tasklet that runs.
+    /// The tasklet that runs; the main one where none does.
     pub fn current(&self) -> Tasklet {
-        Tasklet::of(self.machine.clone(), self.machine.running.get())
+        // Between two slices it is the last one that did, of which nothing may be left.
+        Tasklet::find(&self.machine, self.machine.running.get()).unwrap_or_else(|| self.main())
     }
 
     /// The main tasklet: the host itself, or the function that [`Vm::run_main`] was given.
@@ -316,7 +316,9 @@ impl Scheduler {
     /// # Errors
     /// Those of `f`, and `exit`.
     pub fn pcall<R>(&self, f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
-        catch(f).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        // SAFETY: the frame is the running one, if there is one.
+        let result = unsafe { catch(self.machine.native.get(), f) };
+        result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
     /// Has `f` called when the running tasklet ends, however it ends; last in, first out, after the
@@ -409,6 +411,23 @@ impl fmt::Debug for Scheduler {
     }
 }
 
+/// A call of [`Scheduler::run_limited`], until it returns or is unwound.
+struct NativeRun<'a>(&'a Cell<u32>);
+
+impl<'a> NativeRun<'a> {
+    fn begin(machine: &'a Machine) -> Self {
+        let runs = &machine.native_runs;
+        runs.set(runs.get() + 1);
+        Self(runs)
+    }
+}
+
+impl Drop for NativeRun<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
 /// How often a tasklet with Rust frames is killed when its VM goes, before it is given up on.
 const LAST_KILLS: usize = 10;
 
@@ -483,8 +502,11 @@ impl Machine {
     #[inline(always)]
     pub(super) fn own_frame(&self) -> Option<*mut Native> {
         let native = self.native.get();
-        // SAFETY: the running frame is alive.
-        let can_wait = unsafe { native.as_ref() }.is_some_and(|frame| !frame.bound);
+        // SAFETY: the running frame is alive, and so is the VM. A call that the frame has made with mlua can't be left.
+        let can_wait = unsafe {
+            native.as_ref().is_some_and(|frame| !frame.bound)
+                && state::depth(self.outside) == self.depth_outside.get()
+        };
         (can_wait && !std::thread::panicking()).then_some(native)
     }
 
@@ -497,11 +519,7 @@ impl Machine {
         if scheduler.in_callback {
             return Err(scheduler.refusal(ErrorKind::Callback, verb, scheduler.current()));
         }
-        let host = !self.is_looping()
-            && scheduler.current() == scheduler.main
-            && self.main_is_host()
-            && !self.host_takes_errors.get();
-        Ok(host.then_some(self.host))
+        Ok((self.host_may_run_others() && !self.host_takes_errors()).then_some(self.host))
     }
 
     /// As [`frame`](Self::frame), for verbs that can do nothing where the caller can't wait.
@@ -510,12 +528,20 @@ impl Machine {
         match self.frame(verb)? {
             Some(frame) => Ok(frame),
             None => {
-                let scheduler = self.scheduler();
                 // The thread itself may run the others, even if a host has done so before.
-                let host = !self.is_looping() && scheduler.current() == scheduler.main && self.main_is_host();
-                if host { Ok(self.host) } else { Err(self.cannot_wait(verb)) }
+                if self.host_may_run_others() { Ok(self.host) } else { Err(self.cannot_wait(verb)) }
             }
         }
+    }
+
+    /// The caller is the thread itself, which may run the loop. Not so in a function that a script has called whose
+    /// coroutines, or whose Rust frame, would be around those of the tasklets.
+    fn host_may_run_others(&self) -> bool {
+        !self.is_looping()
+            && self.scheduler().current() == self.scheduler().main
+            && self.main_is_host()
+            && self.native.get().is_null()
+            && !self.is_nested()
     }
 
     /// The error for a verb that would wait where the caller can't.

@@ -489,9 +489,7 @@ impl Machine {
 
     /// The main tasklet of a host that takes errors itself: nothing can be raised in it.
     pub(crate) fn is_frameless_host(&self, id: TaskletId) -> bool {
-        id == self.scheduler().main
-            && self.main_is_host()
-            && (self.host_takes_errors.get() || !self.is_looping())
+        id == self.scheduler().main && self.main_is_host() && (self.host_takes_errors() || !self.is_looping())
     }
 
     /// Puts an error into the slot of a tasklet that does not run.

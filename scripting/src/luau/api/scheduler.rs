@@ -100,7 +100,7 @@ unsafe fn yield_turn(
         match operation(machine.scheduler()) {
             // The host is asked between two slices whether to go on, so a tasklet that is all alone
             // has to end its slice as well.
-            Ok(Turn::Keep) if machine.host_takes_errors.get() => machine.suspend(L, me),
+            Ok(Turn::Keep) if machine.host_rules() => machine.suspend(L, me),
             Ok(turn) => end_turn(machine, L, me, turn),
             Err(kind) => refuse(L, kind, verb, machine.scheduler().id(me)),
         }
