@@ -170,9 +170,9 @@ fn a_later_round_of_a_loop_does_not_repeat_what_now_stands_before_it() {
     end";
     assert_eq!(goes_on(broken, mended), "2 c done");
     // Where the end of the loop is another one as well, nothing tells where it begins now.
-    let mended = mended.replace("> 3", "== 12");
-    let Mended { report, again, .. } = mend(&text(broken), &text(&mended));
-    assert_eq!((live::codes(&report).as_str(), again.len()), ("1 RL101", 1));
+    let mended = mended.replace("> 3", ">= 12");
+    let Mended { again, notes, .. } = mend(&text(broken), &text(&mended));
+    assert_eq!((again.len(), notes.as_str()), (0, "round:1:10 2 3 c done"), "its function was called anew");
 }
 
 #[test]
@@ -245,10 +245,34 @@ return M"
 }
 
 #[test]
-fn where_nothing_tells_the_place_it_is_refused_and_says_so() {
+fn where_nothing_tells_the_place_the_statement_around_the_call_begins_anew() {
     // Both the statement that has failed and the one before were changed.
+    let broken = text("note('a') self.on = 1 self.Helth.current = 1");
+    let mended = text("note('b') self.off = 2 self.Health.current = 3");
+    let Mended { report, again, notes, .. } = mend(&broken, &mended);
+    assert_eq!((live::codes(&report).as_str(), report.stale, report.moved, report.resumed), ("", 0, 1, 1));
+    assert_eq!((again.len(), notes.as_str()), (0, "round:1:10 a b done"));
+    // What fails in the new text is a failure of its own, and mended as such.
+    let stage = Stage::new([("m", &broken)]);
+    stage.vm.park_failed(true);
+    stage.start("m");
+    stage.step();
+    stage.save(&text("note('b') self.off = 2 self.Hlth.current = 3"));
+    stage.vm.take_parked();
+    stage.step();
+    let parked = stage.vm.take_parked();
+    assert_eq!((parked.len(), parked[0].code, parked[0].function.as_str()), (1, ParkCode::Parked, "steer"));
+    assert_eq!(live::codes(&stage.save(&text("note('b') self.off = 2 self.Health.current = 3"))), "");
+    stage.steps(2);
+    stage.vm.validate_heap();
+    assert_eq!(stage.notes(), "round:1:10 a b done round:1:3 b done");
+}
+
+#[test]
+fn where_nothing_around_it_fits_either_it_is_refused_and_says_so() {
+    let text = |line: &str| format!("local M = {{}}\nfunction M.run(self)\n{line}\nend\nreturn M");
     let Mended { report, again, .. } =
-        mend(&text("self.on = 1 self.Helth.current = 1"), &text("self.off = 2 self.Health.current = 1"));
+        mend(&text("local t = {} t.a = 1 t.b.c = 1"), &text("local t = {} t.c = 1 t.d = 1"));
     assert_eq!(live::codes(&report), "1 RL101");
     let reason = &report.pins[0].reason;
     assert_eq!(
