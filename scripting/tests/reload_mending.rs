@@ -269,6 +269,50 @@ fn where_nothing_tells_the_place_the_statement_around_the_call_begins_anew() {
 }
 
 #[test]
+fn it_begins_anew_as_far_in_as_it_fits() {
+    // The call in between may not fit either, or be in a coroutine.
+    let text = |line: &str, local: &str, middle: &str| {
+        format!(
+            "local M = {{}}
+local function inner(n)
+    {line}
+    return n
+end
+local function middle(n)
+    {local}
+    note('middle', n)
+    local value = {middle}
+    return value
+end
+function M.run()
+    local total = 0
+    for n = 1, 2 do
+        total += middle(n)
+    end
+    note('end', total)
+end
+return M"
+        )
+    };
+    let (broken, mended) = ("local t = {} t.a = n t.b.c = n", "local t = {} t.c = n t.d = n");
+    for (before, after, middle, noted) in [
+        ("", "", "inner(n)", "middle:1 middle:2 end:3"),
+        ("", "local t = os.clock()", "inner(n)", "middle:1 middle:1 middle:2 end:3"),
+        ("", "", "coroutine.wrap(function() return inner(n) end)()", "middle:1 middle:2 end:3"),
+    ] {
+        let stage = Stage::new([("m", &text(broken, before, middle))]);
+        stage.vm.park_failed(true);
+        stage.start("m");
+        stage.step();
+        assert_eq!(stage.vm.take_parked()[0].function, "inner");
+        assert_eq!(live::codes(&stage.save(&text(mended, after, middle))), "");
+        stage.step();
+        stage.vm.validate_heap();
+        assert_eq!(stage.notes(), noted, "{middle} {after}");
+    }
+}
+
+#[test]
 fn where_nothing_around_it_fits_either_it_is_refused_and_says_so() {
     let text = |line: &str| format!("local M = {{}}\nfunction M.run(self)\n{line}\nend\nreturn M");
     let Mended { report, again, .. } =

@@ -2,7 +2,9 @@
 //!
 //! A frame moves if all of this is certain:
 //!
-//! - it waits in a call (or in the iterator of a `for`), and the call has a counterpart that calls the same;
+//! - it waits in a call (or in the iterator of a `for`), and the call has a counterpart that calls the same; or it
+//!   is to begin a statement that has failed, and what leads there is unchanged: what comes before it, the jumps
+//!   to it, or the beginning of the function;
 //! - it has the same parameters, and the same loops with hidden registers are around it;
 //! - nothing else of an expression is unfinished, or all of that is unchanged;
 //! - each local that is alive there in the new text has a value: it is the same variable as one of the old
