@@ -249,6 +249,52 @@ fn s31_a_typo_in_ten_thousand_tasklets_is_one_report_and_none_is_lost() {
 }
 
 #[test]
+fn s31_a_typo_in_the_first_statement_of_a_function_is_mended_like_any_other() {
+    let text = |line: &str| {
+        format!(
+            "local M = {{}}
+function M.stop(self) self.Health.current = 9 end
+function M.steer(self)
+    {line}
+    self.state.steps = (self.state.steps or 0) + 1
+end
+function M.run(self)
+    while true do
+        M.steer(self)
+        synchro.yield()
+    end
+end
+return M"
+        )
+    };
+    for (broken, mended, health) in [
+        ("self.Helth.current += 1", "self.Health.current += 1", 11.0),
+        ("self.Helth.current = 9", "self.Health.current = 9", 9.0),
+        ("local h = self.Helth", "local h = self.Health h.current = 9", 9.0),
+        ("if self.Helth then self.state.x = 1 end", "if self.Health then self.Health.current = 9 end", 9.0),
+        (
+            "if self.Health then self.Helth.current = 9 end",
+            "if self.Health then self.Health.current = 9 end",
+            9.0,
+        ),
+        ("task.wait(1)", "self.Health.current = 9", 9.0),
+        ("M.stpo(self)", "M.stop(self)", 9.0),
+    ] {
+        let mut game = Game::edited([("m", text(broken))]);
+        let script = (bluetick_tests::Health { current: 10.0, max: 10.0 }, Script::new("m"));
+        let entity = game.world.spawn(script).id();
+        assert_eq!(game.frame().parked, 1, "{broken}");
+        game.save("m", text(mended));
+        let report = game.frame();
+        assert!(report.failures.is_empty() && report.parked == 0, "{broken}: {report:#?}");
+        let report = report.reload.expect("it was reloaded");
+        assert_eq!((report.resumed, report.pins.len()), (1, 0), "{broken}: {report}");
+        let now = game.world.get::<bluetick_tests::Health>(entity).expect("it has health");
+        assert_eq!(now.current, health, "{broken}");
+    }
+}
+
+#[test]
 fn s33_what_was_done_before_the_failing_statement_is_not_done_again() {
     let text = |line: &str| looping("", &format!("world:send('x')\n{line}"));
     let text = |line: &str| text(line).replace("world:send('x')", "self.Health.current -= 1");

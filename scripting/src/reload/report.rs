@@ -37,7 +37,8 @@ pub struct Difference {
 /// Why something suspended can't go on in new text; each has a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum PinCode {
-    /// RL101: the call that it waits in is gone, or calls something else.
+    /// RL101: the call that it waits in is gone, or calls something else; or the statement that has failed is
+    /// another one, and nothing tells where that stood.
     WaitRemoved,
     /// RL102: the function is gone.
     FunctionRemoved,
@@ -96,6 +97,11 @@ impl Reason {
 
     pub(crate) fn wait_removed() -> Self {
         Self::new(PinCode::WaitRemoved, "the call that it waits in was removed or changed", "")
+    }
+
+    pub(crate) fn statement_removed() -> Self {
+        let text = "the statement that has failed was removed or changed, and there is no place to go on";
+        Self::new(PinCode::WaitRemoved, text, "")
     }
 
     pub(crate) fn function_removed() -> Self {

@@ -372,6 +372,12 @@ impl Body {
         }
     }
 
+    /// The number of the instruction that this one may jump to.
+    pub fn target(&self, index: usize) -> Option<usize> {
+        let target = u32::try_from(self.instructions[index].target()?).ok()?;
+        self.instructions.binary_search_by_key(&target, |i| i.pc).ok()
+    }
+
     /// The registers that will still be read, at the start of an instruction; `None` if that can't be told.
     pub fn live(&self, index: usize) -> Option<Registers> {
         self.live.get(index).copied()

@@ -2,7 +2,9 @@
 //!
 //! A frame moves if all of this is certain:
 //!
-//! - it waits in a call (or in the iterator of a `for`), and the call has a counterpart that calls the same;
+//! - it waits in a call (or in the iterator of a `for`), and the call has a counterpart that calls the same; or it
+//!   is to begin a statement that has failed, and what leads there is unchanged: what comes before it, the jumps
+//!   to it, or the beginning of the function;
 //! - it has the same parameters, and the same loops with hidden registers are around it;
 //! - nothing else of an expression is unfinished, or all of that is unchanged;
 //! - each local that is alive there in the new text has a value: it is the same variable as one of the old
@@ -188,23 +190,17 @@ impl Candidate<'_> {
         Ok((place(old, index)?, place(new, to)?, results))
     }
 
-    /// The statement that a parked frame will begin with, and its counterpart: what comes behind the
-    /// counterpart of the instruction before it, so that what was added in between is run.
+    /// The statement that a parked frame will begin with, and the place in the new text where it begins now.
     fn statement(&self) -> Result<(Place, Place, c_int), Reason> {
         if !self.parked {
             return Err(Reason::interrupted());
         }
         let (old, new) = (self.old, self.new);
         let index = old.at(self.frame.pc as u32).ok_or_else(Reason::interrupted)?;
-        let before = index.checked_sub(1).filter(|&before| {
-            !matches!(old.instructions[before].op, op::JUMP | op::JUMPBACK | op::JUMPX | op::RETURN)
-        });
-        let after_before =
-            before.and_then(|before| self.alignment.instructions[before]).map(|counterpart| counterpart + 1);
-        let to = after_before
-            .or(self.alignment.instructions[index])
+        let to = self
+            .beginning(index)
             .filter(|&to| to < new.instructions.len())
-            .ok_or_else(Reason::wait_removed)?;
+            .ok_or_else(Reason::statement_removed)?;
         let place = |body: &Body, index: usize| -> Result<Place, Reason> {
             let pc = body.instructions[index].pc;
             let live = body.live(index).ok_or_else(Reason::interrupted)?;
@@ -218,6 +214,61 @@ impl Candidate<'_> {
             return Err(Reason::unfinished_expression());
         }
         Ok((from, to, -1))
+    }
+
+    /// Where the statement that begins at an instruction begins in the new text, whatever it is there: where one
+    /// gets to from what is unchanged, so that what was added in between is run.
+    fn beginning(&self, index: usize) -> Option<usize> {
+        let before = match index.checked_sub(1) {
+            // Whatever the function begins with, its beginning is the beginning of the new one.
+            None => Some(0),
+            Some(before) => Some(before)
+                .filter(|&before| {
+                    let op = self.old.instructions[before].op;
+                    !matches!(op, op::JUMP | op::JUMPBACK | op::JUMPX | op::RETURN)
+                })
+                .and_then(|before| self.alignment.instructions[before])
+                .map(|counterpart| counterpart + 1),
+        };
+        let all = 0..self.old.instructions.len();
+        let mut jumps = all.filter(|&jump| self.old.target(jump) == Some(index)).peekable();
+        let Some(before) = before else {
+            return self.jumped_to(jumps).or(self.alignment.instructions[index]);
+        };
+        // What an earlier round of a loop has done may stand before the loop now.
+        while jumps.next_if(|&jump| jump < index).is_some() {}
+        if jumps.peek().is_none() {
+            return Some(before);
+        }
+        let head = self.jumped_to(jumps);
+        let known = self.alignment.instructions.iter().flatten().filter(|&&now| now >= before).min();
+        match head.or_else(|| self.first_loop(before)) {
+            Some(first) if known.is_some_and(|&known| known < first) => head,
+            _ => Some(before),
+        }
+    }
+
+    /// The first beginning of a loop in the new text that isn't before an instruction.
+    fn first_loop(&self, from: usize) -> Option<usize> {
+        let new = self.new;
+        let back = (0..new.instructions.len()).filter_map(|jump| new.target(jump).filter(|&to| to <= jump));
+        back.filter(|&to| to >= from).min()
+    }
+
+    /// Where these jumps go in the new text, if all of them are there with what comes before them, and go to one place.
+    fn jumped_to(&self, jumps: impl Iterator<Item = usize>) -> Option<usize> {
+        let mut found = None;
+        for jump in jumps {
+            // One jump is like another, so it takes more to know it again.
+            let now = self.alignment.instructions[jump]?;
+            let same = match jump.checked_sub(1) {
+                Some(before) => self.alignment.instructions[before].map(|before| before + 1) == Some(now),
+                None => now == 0,
+            };
+            let to = self.new.target(now).filter(|&to| same && found.is_none_or(|found| found == to))?;
+            found = Some(to);
+        }
+        found
     }
 
     /// The hidden registers of the loops around both places, which have to be the same loops.

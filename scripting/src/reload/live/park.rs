@@ -33,6 +33,8 @@ pub(super) struct Record {
     /// How often it had been given control when it was parked: it has not run since while that is so.
     switches: u32,
     told: bool,
+    /// A reload has put it further out, where it begins in new text.
+    pub anew: bool,
 }
 
 /// A tasklet that has gone on after a fix.
@@ -151,7 +153,7 @@ impl Vm {
             tasklet.details_mut().outer = around.iter().map(|&(thread, _)| Frame::Luau(thread)).collect();
         }
         live.attempts_out.insert(id, out as u32);
-        live.parked.insert(id, Record { parked, thread, switches, told: false });
+        live.parked.insert(id, Record { parked, thread, switches, told: false, anew: false });
         live.untold = true;
         Ok(())
     }
@@ -232,16 +234,19 @@ impl Vm {
                     generation.is_some_and(|generation| modules.contains(&generation.module.as_str()))
                 });
                 if concerned {
-                    due.push((id, record.switches));
+                    due.push((id, record.switches, record.anew));
                 }
             }
-            for &(id, switches) in &due {
+            for &(id, switches, anew) in &due {
                 live.parked.remove(&id);
                 let out = live.attempts_out.remove(&id).unwrap_or(0);
-                live.attempts.insert(id, Attempt { switches, out });
+                // What fails in the call that it makes then is another failure.
+                if !anew {
+                    live.attempts.insert(id, Attempt { switches, out });
+                }
             }
         }
-        due.iter().filter(|&&(id, _)| self.machine().scheduler().insert(id).is_ok()).count()
+        due.iter().filter(|&&(id, ..)| self.machine().scheduler().insert(id).is_ok()).count()
     }
 }
 
@@ -315,7 +320,7 @@ fn spots(internals: Internals, live: &super::Live, thread: *mut lua_State) -> Ve
 }
 
 /// The last place, up to the instruction that is behind `pc`, at which nothing was half done.
-fn beginning(body: &Body, pc: u32) -> Option<u32> {
+pub(super) fn beginning(body: &Body, pc: u32) -> Option<u32> {
     let mut index = body.before(pc.max(1))?;
     loop {
         let start = body.instructions[index].pc;

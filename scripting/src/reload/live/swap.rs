@@ -5,6 +5,7 @@ use super::closures::{ClosurePlan, Fate, ModuleVariable, NewText, Origin, gather
 use super::code::Code;
 use super::frames::{Alike, Candidate, Move};
 use super::internals::{Closure, Frame, Heap, Internals, Proto, Slot, ThreadState};
+use super::park;
 use super::{Generation, Live, Special, plain_id};
 use crate::luau::ffi::lua_State;
 use crate::luau::{ModuleText, Vm};
@@ -27,6 +28,16 @@ struct FramePlan {
     tasklet: Option<TaskletId>,
     /// What it is in the way of people: not for dead coroutines, nor for frames that only pass a call on.
     told: Option<Rc<Told>>,
+}
+
+/// A parked tasklet whose failed statement is gone, and the statement around that call, which begins anew.
+struct FurtherOut {
+    tasklet: TaskletId,
+    /// The frame of that statement, among all that are planned.
+    frame: usize,
+    /// The word of the new code, and the registers that it has there.
+    pc: u32,
+    registers: u8,
 }
 
 enum Verdict {
@@ -58,6 +69,7 @@ pub(crate) struct Swap {
     closures: Vec<ClosurePlan>,
     by_closure: HashMap<*mut Closure, usize>,
     frames: Vec<FramePlan>,
+    further_out: Vec<FurtherOut>,
     heap: Heap,
     /// Where variables of the top level are from now on.
     chosen: Vec<BTreeMap<usize, Slot>>,
@@ -145,7 +157,8 @@ impl Swap {
         let closures = plan(internals, &live, &heap, &texts);
         let by_closure = closures.iter().enumerate().map(|(index, plan)| (plan.closure, index)).collect();
         let chosen = texts.iter().map(|_| BTreeMap::new()).collect();
-        let mut swap = Self { texts, protos, closures, by_closure, frames: Vec::new(), heap, chosen };
+        let (frames, further_out) = (Vec::new(), Vec::new());
+        let mut swap = Self { texts, protos, closures, by_closure, frames, further_out, heap, chosen };
         swap.plan_frames(vm, internals, &live);
         swap
     }
@@ -153,7 +166,8 @@ impl Swap {
     fn plan_frames(&mut self, vm: &Vm, internals: Internals, live: &Live) {
         let tasklets = vm.machine().threads_of_tasklets();
         let mut known = Planned { parked: live.parked_threads(), ..Planned::default() };
-        for &thread in &self.heap.threads {
+        for index in 0..self.heap.threads.len() {
+            let thread = self.heap.threads[index];
             let state = internals.thread(thread);
             if state.frames == 0 || state.active != 0 {
                 continue;
@@ -199,6 +213,33 @@ impl Swap {
                     plan.verdict = Verdict::Pin(Reason::interrupted());
                 }
             }
+            if known.parked.contains(&thread) {
+                self.plan_further_out(first, state.frames);
+            }
+        }
+    }
+
+    /// What fails in old text would fail there again. Where the failed statement is gone, the innermost statement
+    /// around it that fits begins anew.
+    fn plan_further_out(&mut self, first: usize, innermost: c_int) {
+        let Some(failed) = self.frames[first..].last().filter(|plan| plan.number == innermost) else {
+            return;
+        };
+        let Some(tasklet) = failed.tasklet else { return };
+        if !matches!(&failed.verdict, Verdict::Pin(reason) if *reason == Reason::statement_removed()) {
+            return;
+        }
+        let fits = |plan: &FramePlan| matches!(plan.verdict, Verdict::Move(_));
+        let Some(frame) = self.frames[first..].iter().rposition(fits).map(|place| first + place) else {
+            return;
+        };
+        let Verdict::Move(there) = &self.frames[frame].verdict else { return };
+        let closure = &self.closures[self.by_closure[&self.frames[frame].frame.closure]];
+        let Some(body) = closure.body.map(|body| self.texts[closure.text].body(body)) else { return };
+        let Some(pc) = park::beginning(body, there.pc) else { return };
+        self.further_out.push(FurtherOut { tasklet, frame, pc, registers: body.first_temporary(pc) });
+        for dropped in &mut self.frames[frame + 1..] {
+            dropped.told = None;
         }
     }
 
@@ -387,6 +428,7 @@ impl Swap {
         self.pin_frames(internals, &mut targets);
         self.keep_templates(internals, &live, &targets);
         self.move_frames(internals, &targets);
+        self.put_further_out(internals, &mut live);
         self.repoint_closures(internals, &targets);
         self.join_fresh(vm, internals, &live);
         self.replace_children(internals, &live);
@@ -574,6 +616,26 @@ impl Swap {
                 there.old_registers,
                 there.results,
                 &there.sources(internals, plan.thread, plan.number),
+            );
+        }
+    }
+
+    fn put_further_out(&self, internals: Internals, live: &mut Live) {
+        let mut count = 0;
+        for FurtherOut { tasklet, frame, pc, registers } in &self.further_out {
+            let plan = &self.frames[*frame];
+            if matches!(plan.verdict, Verdict::Move(_))
+                && let Some(record) = live.parked.get_mut(tasklet)
+                && internals.park(plan.thread, plan.number, *pc, *registers)
+            {
+                record.anew = true;
+                count += 1;
+            }
+        }
+        if count > 0 {
+            tracing::warn!(
+                "reload: {count} failed tasklet(s) can't go on at the statement that has failed, which was removed or \
+                 changed; they begin the statement anew that has called its function"
             );
         }
     }
