@@ -9,13 +9,13 @@
 //! |---|---|---|
 //! | `schedule()` of a script, there and back | 280 | 300: `lua_resume` and a C function that yields |
 //! | a value from script to script: two switches | 750 | 600: two of those |
-//! | a number from a script to Rust or back: two switches | 570 | 330: one of either |
-//! | `schedule()` in Rust | 85 | 35: a resume and a suspend of corosensei |
-//! | a value from Rust to Rust: two switches | 260 | 70: two of those |
+//! | a number from a script to Rust or back: two switches | 580 | 330: one of either |
+//! | `schedule()` in Rust | 90 | 35: a resume and a suspend of corosensei |
+//! | a value from Rust to Rust: two switches | 280 | 70: two of those |
 //! | a tasklet made, one switch, its end | 3100 | 2900: a new coroutine and two resumes |
 //! | the same, but blocked and killed | 5200 | |
 //! | `synchro.sleep` until the next frame, with its share of the tick | 1100 | |
-//! | `synchro.yield`, likewise | 580 | |
+//! | `synchro.yield`, likewise | 560 | |
 //!
 //! # Why
 //!
