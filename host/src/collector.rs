@@ -45,7 +45,7 @@ const STEP: u32 = 32;
 /// How much time a frame gives to the garbage collector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GcPace {
-    /// The most that a frame gives, but for the step that ends the marking, which can't be divided: it is done by a frame
+    /// The most that a frame gives, unless memory has nearly run out; and but for the step that ends the marking, which can't be divided: it is done by a frame
     /// that has done nothing else but prepare it. Default: 1.5 ms. With that and 100 000 tasklets, the longest of 2000
     /// frames was 2 ms where up to 20 000 of them run in every frame, and 7 ms with 30 000: preparing took more than one
     /// frame then, and what had run meanwhile fell to that step.

@@ -522,8 +522,18 @@ fn a_script_that_does_not_parse_or_load_is_reported_with_an_excerpt_and_starts_w
         ("local M = {}\nfunction M.run(self)\n    while true do\nreturn M", "bad.luau:4: ", "while true do"),
         (
             "local M = {}\nM.x = nothing.at.all\nreturn M",
-            "bad.luau:2: attempt to index nil with 'at'",
+            "bad.luau:2: attempt to index nil with 'at': there is no global 'nothing'",
             "M.x =",
+        ),
+        (
+            "local M = {}\nprnt('hello')\nreturn M",
+            "bad.luau:2: attempt to call a nil value: there is no global 'prnt' (did you mean 'print'?)",
+            "prnt('hello')",
+        ),
+        (
+            "local M = {}\ntask.wait(1)\nreturn M",
+            "bad.luau:2: attempt to index nil with 'wait': there is no global 'task'; here that is synchro.sleep",
+            "task.wait",
         ),
     ] {
         let mut game = Game::new([("bad", broken), ("lodger", &script(LODGER))]);
