@@ -5,9 +5,27 @@ use crate::luau::ffi::*;
 use std::ffi::{c_char, c_int, c_void};
 
 /// A value in a register or an upvalue's slot, as the VM keeps it; it may be a cell that closures share.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub(crate) struct Slot([u64; 2]);
+
+impl PartialEq for Slot {
+    /// The same value, or the same object. What a value of its type has no use for may be anything.
+    fn eq(&self, other: &Self) -> bool {
+        let (Self([one, rest]), Self([other, other_rest])) = (self, other);
+        let tag = (rest >> 32) as c_int;
+        tag == (other_rest >> 32) as c_int
+            && match tag {
+                LUA_TNIL => true,
+                LUA_TBOOLEAN => *one as u32 == *other as u32,
+                // The third number, or the tag.
+                LUA_TVECTOR | LUA_TLIGHTUSERDATA => one == other && *rest as u32 == *other_rest as u32,
+                _ => one == other,
+            }
+    }
+}
+
+impl Eq for Slot {}
 
 /// A string of the VM, or none.
 #[derive(Clone, Copy, Debug)]
@@ -269,4 +287,26 @@ unsafe extern "C" {
         registers: c_int,
     ) -> c_int;
     pub fn bluetick_park_in_call(thread: *mut lua_State, frame: c_int);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A value, as the VM lays it out: its bits, what vectors alone need, and its type.
+    fn slot(value: u64, extra: u32, tag: c_int) -> Slot {
+        Slot([value, u64::from(extra) | u64::from(tag.cast_unsigned()) << 32])
+    }
+
+    #[test]
+    fn slots_are_equal_whatever_is_in_the_bytes_that_nobody_uses() {
+        assert_eq!(slot(7, 1, LUA_TNUMBER), slot(7, 2, LUA_TNUMBER));
+        assert_ne!(slot(7, 1, LUA_TNUMBER), slot(8, 1, LUA_TNUMBER));
+        assert_ne!(slot(7, 1, LUA_TNUMBER), slot(7, 1, LUA_TSTRING));
+        assert_eq!(slot(1 << 40, 1, LUA_TNIL), slot(2, 2, LUA_TNIL));
+        assert_eq!(slot(1 << 40 | 1, 1, LUA_TBOOLEAN), slot(1, 2, LUA_TBOOLEAN));
+        assert_ne!(slot(0, 1, LUA_TBOOLEAN), slot(1, 1, LUA_TBOOLEAN));
+        assert_ne!(slot(7, 1, LUA_TVECTOR), slot(7, 2, LUA_TVECTOR));
+        assert_eq!(slot(7, 1, LUA_TVECTOR), slot(7, 1, LUA_TVECTOR));
+    }
 }
