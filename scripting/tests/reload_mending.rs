@@ -325,3 +325,27 @@ fn where_nothing_around_it_fits_either_it_is_refused_and_says_so() {
     );
     assert_eq!(again.len(), 1);
 }
+
+/// The mended statement is through when a later one fails: that is another failure, at its own place, and what was
+/// done before it is not done again.
+#[test]
+fn a_later_statement_that_fails_in_the_same_slice_is_parked_at_its_own_place() {
+    let broken = "note('first', self.Helth.current)\nnote('second', self.Transfrom.x)";
+    let half = "note('first', self.Health.current)\nnote('second', self.Transfrom.x)";
+    let whole = "note('first', self.Health.current)\nnote('second', self.Transform.x)";
+    let stage = Stage::new([("m", &text(broken))]);
+    stage.vm.park_failed(true);
+    stage.start("m");
+    stage.step();
+    assert_eq!(stage.vm.take_parked().len(), 1);
+    stage.save(&text(half));
+    stage.step();
+    let again = stage.vm.take_parked();
+    let place = again.iter().map(|parked| (parked.code, parked.line)).collect::<Vec<_>>();
+    assert_eq!(place, [(ParkCode::Parked, 5)]);
+    stage.save(&text(whole));
+    stage.step();
+    assert!(stage.vm.take_parked().is_empty());
+    let notes = stage.notes();
+    assert!(notes.starts_with("round:1:10 first:10 second:1 done"), "{notes}");
+}

@@ -44,6 +44,8 @@ pub(super) struct Attempt {
     switches: u32,
     /// How many statements further out it had been put.
     out: u32,
+    /// Where it has begun: the number of the call on this coroutine, and the word of its code.
+    place: (*mut lua_State, c_int, u32),
 }
 
 /// Why a failed tasklet can't be parked.
@@ -107,11 +109,15 @@ impl Vm {
         let internals = Internals::for_reading(self);
         let id = failure.tasklet;
         let switches = self.machine().scheduler().tasklets[id].switches;
-        // The very slice in which it went on after a fix: no statement was got through.
-        let again = live.attempts.remove(&id).filter(|attempt| attempt.switches + 1 == switches);
-        let further = again.map_or(0, |attempt| attempt.out + 1);
         let (around, thread) = innermost_failed(internals, body);
         let mut spots = spots(internals, live, thread);
+        // The very slice in which it went on after a fix, and the statement with which it began is not through. What
+        // fails in a later one is another failure.
+        let begun_at = |spot: &Spot, place| (spot.thread, spot.number, spot.pc) == place;
+        let again = live.attempts.remove(&id).filter(|attempt| {
+            attempt.switches + 1 == switches && spots.iter().any(|spot| begun_at(spot, attempt.place))
+        });
+        let further = again.map_or(0, |attempt| attempt.out + 1);
         if spots.is_empty() {
             return Err(ParkFault::NoPlace);
         }
@@ -234,15 +240,16 @@ impl Vm {
                     generation.is_some_and(|generation| modules.contains(&generation.module.as_str()))
                 });
                 if concerned {
-                    due.push((id, record.switches, record.anew));
+                    let place = (record.thread, frames, internals.frame(record.thread, frames).pc as u32);
+                    due.push((id, record.switches, record.anew, place));
                 }
             }
-            for &(id, switches, anew) in &due {
+            for &(id, switches, anew, place) in &due {
                 live.parked.remove(&id);
                 let out = live.attempts_out.remove(&id).unwrap_or(0);
                 // What fails in the call that it makes then is another failure.
                 if !anew {
-                    live.attempts.insert(id, Attempt { switches, out });
+                    live.attempts.insert(id, Attempt { switches, out, place });
                 }
             }
         }
