@@ -202,8 +202,7 @@ impl ScriptHost {
     pub fn script_times(&self) -> Vec<ScriptTime> {
         let instances = self.instances.borrow();
         let mut scripts: Vec<_> = instances.memory_categories().collect();
-        scripts.sort_unstable();
-        scripts.sort_by_key(|&(_, category)| category);
+        scripts.sort_unstable_by_key(|&(script, category)| (category, script));
         scripts.dedup_by_key(|&mut (_, category)| category);
         let times = scripts.into_iter().map(|(script, category)| {
             let (slices, time) = self.vm.time_in(category);

@@ -710,6 +710,16 @@ fn a_tasklets_error_that_ends_main_is_told_with_the_place_where_it_was_raised() 
     }
 }
 
+/// A tasklet with this text fails, and what it fails with ends so.
+#[cfg(feature = "reload")]
+#[track_caller]
+fn fails_with(vm: &bluetick_scripting::Vm, text: &str, expected: &str) {
+    spawn(vm, text);
+    vm.run_ready(|| true);
+    let failure = vm.take_ended().into_iter().find_map(|ended| ended.failure).expect("it fails");
+    assert!(failure.message.ends_with(expected), "{text}: {}", failure.message);
+}
+
 /// The VM itself says `attempt to call a nil value` and no more. Names are read by the reload's knowledge of code.
 #[cfg(feature = "reload")]
 #[test]
@@ -741,11 +751,7 @@ fn a_call_of_nothing_is_told_with_its_name_and_the_nearest_that_there_is() {
         let text = format!(
             "local M = {{ inner = {{}} }} function M.hunt() end local f = print f = nil (function() {text} end)()"
         );
-        spawn(&vm, &text);
-        vm.run_ready(|| true);
-        let ended = vm.take_ended().into_iter().find_map(|ended| ended.failure).expect("it fails");
-        let expected = format!("test.luau:1: attempt to call a nil value{expected}");
-        assert!(ended.message.ends_with(&expected), "{text}: {}", ended.message);
+        fails_with(&vm, &text, &format!("test.luau:1: attempt to call a nil value{expected}"));
     }
 }
 
@@ -761,10 +767,7 @@ fn a_word_of_other_engines_is_told_with_what_it_is_called_here() {
         ("spawn(print)", "there is no global 'spawn'; here that is self:spawn(f)"),
         ("wiat(1)", "there is no global 'wiat'"),
     ] {
-        spawn(&vm, text);
-        vm.run_ready(|| true);
-        let ended = vm.take_ended().into_iter().find_map(|ended| ended.failure).expect("it fails");
-        assert!(ended.message.ends_with(expected), "{text}: {}", ended.message);
+        fails_with(&vm, text, expected);
     }
 }
 
@@ -796,10 +799,6 @@ fn a_field_of_nothing_is_told_with_the_name_of_what_is_nil() {
         let text = format!(
             "local M = {{ inner = {{}} }} function M.hunt() end local f = print f = nil (function() {text} end)()"
         );
-        spawn(&vm, &text);
-        vm.run_ready(|| true);
-        let ended = vm.take_ended().into_iter().find_map(|ended| ended.failure).expect("it fails");
-        let expected = format!("test.luau:1: attempt to index nil with {expected}");
-        assert!(ended.message.ends_with(&expected), "{text}: {}", ended.message);
+        fails_with(&vm, &text, &format!("test.luau:1: attempt to index nil with {expected}"));
     }
 }

@@ -300,6 +300,18 @@ fn recursion_without_end_through_c_functions_is_an_error() {
     }
 }
 
+/// Only who writes a field like a variable's meant one of his own.
+#[test]
+fn what_is_no_field_of_a_scripts_own_is_not_looked_for_in_its_state() {
+    for body in
+        ["self:target()", "local x = self[{}]", "local x = self['two words']", "local x = self.Target"]
+    {
+        let failure = Trial::with(&format!("\n{body}"), &[], |builder| builder).fails();
+        let message = &failure.message;
+        assert!(message.contains("there is no component") && !message.contains("state"), "{body}: {message}");
+    }
+}
+
 #[test]
 fn allocation_without_end_meets_the_memory_limit_and_harms_only_who_asked() {
     for body in [

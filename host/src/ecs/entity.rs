@@ -168,7 +168,7 @@ unsafe fn get(bridge: &Bridge, L: *mut lua_State, entity: Entity, member: Member
                 // One that was declared after names were numbered.
                 return match bridge.registry().find(&name, false) {
                     Some(component) => bridge.push_component(L, entity, component),
-                    None => Err(bridge.unknown_member(entity, &name)),
+                    None => Err(bridge.unknown_member(entity, &name, lua_type(L, 2) == LUA_TSTRING)),
                 };
             }
         }
@@ -204,7 +204,7 @@ unsafe fn set(bridge: &Bridge, L: *mut lua_State, entity: Entity, member: Member
                 let name = any_text(L, 2);
                 match bridge.registry().find(&name, false) {
                     Some(_) => bridge.set_part(entity, &name, &read(&name)?),
-                    None => Err(bridge.unknown_member(entity, &name)),
+                    None => Err(bridge.unknown_member(entity, &name, lua_type(L, 2) == LUA_TSTRING)),
                 }
             }
         }
@@ -387,7 +387,7 @@ unsafe fn dispatch_call(
                 let result = {
                     let name = std::ffi::CStr::from_ptr(name).to_string_lossy();
                     Err(match member {
-                        Member::Unknown => bridge.unknown_member(entity, &name),
+                        Member::Unknown => bridge.unknown_member(entity, &name, false),
                         _ => Error::wrong_type(format!("'{name}' of an entity is no method")),
                     })
                 };

@@ -23,8 +23,8 @@ impl Bridge {
             .map_err(|_| Error::new(ErrorKind::Gone, format!("{label}: entity {entity} is gone")))
     }
 
-    /// Error: an entity has nothing of this name.
-    pub(super) fn unknown_member(&self, entity: Entity, name: &str) -> Error {
+    /// Error: an entity has nothing of this name, with which it was used like a table, or called.
+    pub(super) fn unknown_member(&self, entity: Entity, name: &str, as_table: bool) -> Error {
         let registry = self.registry();
         let extension = self.extension.as_deref();
         let known = registry
@@ -39,8 +39,10 @@ impl Bridge {
         });
         let has = has.ok().filter(|has| !has.is_empty()).map(|has| format!("; entity {entity} has {has}"));
         let name = shorten(name);
-        // Whose name begins like a variable's, and is like no other, was meant as one.
-        let is_own = near.is_empty() && name.starts_with(|first: char| first.is_ascii_lowercase());
+        // A variable's name that is like no other was meant as one.
+        let is_variable = name.starts_with(|first: char| first.is_ascii_lowercase())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let is_own = as_table && near.is_empty() && is_variable;
         let keeps = extension.is_some_and(|extension| extension.fields().contains(&"state"));
         let own = match is_own && keeps {
             true => format!("; what a script keeps for itself is in self.state.{name}"),
